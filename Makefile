@@ -1,0 +1,38 @@
+# Daily commands. `make` lists them.
+.DEFAULT_GOAL := help
+FUZZTIME ?= 10s
+
+.PHONY: help up down test lint fmt cover fuzz ci
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## run the whole platform on this machine
+	go run . up
+
+down: ## stop it
+	go run . down
+
+test: ## run every test
+	go test ./...
+
+lint: ## run every check except the tests
+	.ci/run format vet lint template states
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+cover: ## test with coverage; the report is .waybill/cover.html
+	@mkdir -p .waybill
+	go test -coverprofile=.waybill/cover.out ./...
+	go tool cover -html=.waybill/cover.out -o .waybill/cover.html
+	go tool cover -func=.waybill/cover.out | tail -n 1
+
+fuzz: ## run each fuzz test for $(FUZZTIME); FUZZTIME=1m for longer
+	@git grep -n --untracked -o -E '^func Fuzz[A-Za-z0-9_]*' -- '*_test.go' | sort | while IFS=: read -r file _ name; do \
+		echo "== $$name in $$(dirname $$file)"; \
+		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)" || exit 1; \
+	done
+
+ci: ## run what CI runs
+	.ci/run
