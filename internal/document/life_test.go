@@ -1,0 +1,166 @@
+package document
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/egress"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// one is a Store of a single document.
+type one struct {
+	Store
+	head  Head
+	steps []Step
+}
+
+func (o *one) Head(_ context.Context, k Key) (Head, error) {
+	if k != o.head.Key {
+		return Head{}, ErrNotFound
+	}
+	return o.head, nil
+}
+
+func (o *one) Commit(_ context.Context, t Transaction) error {
+	c := t.Changes[0]
+	if c.Head.Version != o.head.Version {
+		return ErrConflict
+	}
+	o.head = c.Head
+	o.head.Version++
+	o.steps = append(o.steps, c.Steps...)
+	return nil
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func newLife(t *testing.T) (Life, *one, Task) {
+	t.Helper()
+	tn, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &one{head: Head{Key: Key{tn, Order, "o1"}, State: retail.Received, Version: 3, Run: 2, Sequence: 5, Due: noon}}
+	l := Life{Store: o, Now: func() time.Time { return noon }, NewID: func() string { return "id" },
+		Jitter: func(time.Duration) time.Duration { return 0 }}
+	return l, o, Task{Tenant: tn, Type: Order, ID: "o1", Run: 2}
+}
+
+func TestWhoeverComesAfterAnOwnerFindsItGone(t *testing.T) {
+	chain := []time.Duration{egress.Timeout, effect.SendTime, effect.Lease, TaskTimeout, MachineTimeout, PhaseLease}
+	for i := 1; i < len(chain); i++ {
+		if chain[i-1] >= chain[i] {
+			t.Errorf("time-out %d (%s) does not end before the next (%s)", i-1, chain[i-1], chain[i])
+		}
+	}
+}
+
+func TestATaskOfAnotherRunIsSuperseded(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Head)
+		held   bool
+	}{
+		{"its own run", func(*Head) {}, true},
+		{"a later run", func(h *Head) { h.Run = 3 }, false},
+		{"parked meanwhile", func(h *Head) { h.Parked = "x" }, false},
+		{"closed meanwhile", func(h *Head) { h.State = retail.Closed }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, o, task := newLife(t)
+			c.change(&o.head)
+			_, err := l.Hold(t.Context(), task)
+			if c.held != (err == nil) || (err != nil && !errors.Is(err, ErrSuperseded)) {
+				t.Errorf("err = %v", err)
+			}
+		})
+	}
+}
+
+func TestResumingFencesOffTheOldRunAndHappensOnce(t *testing.T) {
+	l, o, task := newLife(t)
+	next, ok, err := l.Resume(t.Context(), task.Key(), 2)
+	if err != nil || !ok || next.Run != 3 || !o.head.Due.Equal(noon.Add(PhaseLease)) {
+		t.Fatalf("task %+v, %v, %v; due %s", next, ok, err, o.head.Due)
+	}
+	if _, err := l.Hold(t.Context(), task); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("the old run still holds: %v", err)
+	}
+	if _, ok, err := l.Resume(t.Context(), task.Key(), 2); ok || err != nil {
+		t.Errorf("resumed twice: %v, %v", ok, err)
+	}
+}
+
+func TestAPostponedDocumentHasADueAndWaitsAsLongAsItWasAsked(t *testing.T) {
+	l, o, _ := newLife(t)
+	wait, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.RateLimited, "429").After(time.Hour))
+	if err != nil || wait != time.Hour || !o.head.Due.After(noon.Add(wait)) || o.head.Defective() {
+		t.Errorf("wait %s, due %s, %v", wait, o.head.Due, err)
+	}
+}
+
+func TestWaitsGrowAndStayBounded(t *testing.T) {
+	l, _, _ := newLife(t)
+	last := time.Duration(0)
+	for attempt := 1; attempt < 100; attempt++ {
+		w := l.Wait(attempt, 0)
+		if w < last || w > maxWait {
+			t.Fatalf("attempt %d waits %s after %s", attempt, w, last)
+		}
+		last = w
+	}
+}
+
+func TestALongOutageWritesFewTimelineEntries(t *testing.T) {
+	l, o, _ := newLife(t)
+	for range 64 {
+		if _, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.Connectivity, "down")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(o.steps) != 7 {
+		t.Errorf("%d entries for 64 attempts, want 7", len(o.steps))
+	}
+	for i, s := range o.steps {
+		if s.Seq != int64(6+i) {
+			t.Errorf("entry %d has number %d: the timeline has a gap", i, s.Seq)
+		}
+	}
+}
+
+func TestAParkedDocumentIsExplainedAndIsNoDefect(t *testing.T) {
+	l, o, _ := newLife(t)
+	c, x, err := l.Park(o.head, fault.New(fault.Exception, fault.Mapping, "unknown SKU").At("line_items[3].sku", "A-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Head.Parked != x.ID || !c.Head.Due.IsZero() || c.Head.Defective() || len(c.Steps) != 1 {
+		t.Errorf("change = %+v", c)
+	}
+	if x.Field != "line_items[3].sku" || x.Value != "A-1" || x.Action == "" || !x.DueAt.After(noon) {
+		t.Errorf("exception = %+v", x)
+	}
+}
+
+func TestOneCauseHasOneFingerprint(t *testing.T) {
+	f := fault.New(fault.Exception, fault.Mapping, "unknown SKU")
+	a, b := f.At("line_items[3].sku", "A-1"), f.At("line_items[17].sku", "A-1")
+	if Fingerprint(a, "shop") != Fingerprint(b, "shop") {
+		t.Error("the position changes the cause")
+	}
+	if Fingerprint(a, "shop") == Fingerprint(f.At("line_items[3].sku", "A-2"), "shop") || Fingerprint(a, "shop") == Fingerprint(a, "erp") {
+		t.Error("different causes share a fingerprint")
+	}
+}
+
+func TestAnIllegalMoveIsRefused(t *testing.T) {
+	l, o, _ := newLife(t)
+	if _, err := l.Next(o.head, retail.Shipped); fault.KindOf(err) != fault.Permanent {
+		t.Errorf("err = %v", err)
+	}
+}

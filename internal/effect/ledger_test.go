@@ -1,0 +1,228 @@
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// memory is a Store in a map.
+type memory map[string]Record
+
+func (m memory) Create(_ context.Context, r Record) (*Record, error) {
+	if old, ok := m[r.Key]; ok {
+		return &old, nil
+	}
+	m[r.Key] = r
+	return nil, nil
+}
+
+func (m memory) Update(_ context.Context, r Record) error {
+	if m[r.Key].Version != r.Version {
+		return ErrLost
+	}
+	r.Version++
+	m[r.Key] = r
+	return nil
+}
+
+func (m memory) Effect(_ context.Context, _ Subject, key string) (*Record, error) {
+	r, ok := m[key]
+	if !ok {
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// vendor does what it is told and answers as scripted.
+type vendor struct {
+	done    int // times the effect happened
+	visible bool
+	fail    []error // answers of the next sends; an unknown outcome happens first
+	lookups int
+}
+
+type world struct {
+	*testing.T
+	ledger *Ledger
+	vendor vendor
+	now    time.Time
+	effect Effect
+}
+
+func newWorld(t *testing.T) *world {
+	tenant, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	n := 0
+	w.ledger = &Ledger{Store: memory{}, Now: func() time.Time { return w.now }, NewID: func() string { n++; return fmt.Sprint(n) }}
+	w.effect = Effect{
+		Subject: Subject{tenant, "order", "o1"}, Key: "sales_order", Payload: "x", Settle: time.Minute,
+		Lookup: func(context.Context) (Receipt, bool, error) {
+			w.vendor.lookups++
+			return Receipt{Ref: "7"}, w.vendor.done > 0 && w.vendor.visible, nil
+		},
+		Send: func(_ context.Context, p Permit) (Receipt, error) {
+			if err := p.Check(); err != nil {
+				t.Error(err)
+			}
+			if len(w.vendor.fail) > 0 {
+				err := w.vendor.fail[0]
+				w.vendor.fail = w.vendor.fail[1:]
+				if f := fault.Of(err); f == nil || f.Unknown {
+					w.vendor.done++
+				}
+				return Receipt{}, err
+			}
+			w.vendor.done++
+			return Receipt{Ref: "7"}, nil
+		},
+	}
+	return w
+}
+
+func (w *world) do() error {
+	w.Helper()
+	r, err := w.ledger.Do(w.Context(), w.effect)
+	if err == nil && r.Ref != "7" {
+		w.Errorf("receipt = %+v", r)
+	}
+	return err
+}
+
+var lost = fault.New(fault.Retryable, fault.Connectivity, "no answer").OutcomeUnknown()
+
+func TestAConfirmedEffectIsNotSentAgain(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		if err := w.do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.vendor.done != 1 || w.vendor.lookups != 0 {
+		t.Errorf("done %d times, %d lookups", w.vendor.done, w.vendor.lookups)
+	}
+}
+
+func TestALostAnswerIsReadBackAndNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail, w.vendor.visible = []error{lost}, true
+	if err := w.do(); !errors.Is(err, lost) {
+		t.Fatalf("err = %v", err)
+	}
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestAnEffectThatBecomesVisibleLateIsNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail = []error{lost}
+	_ = w.do()
+	for range 3 { // invisible, and settle has not passed
+		if err := w.do(); fault.KindOf(err) != fault.Retryable || fault.RetryAfterOf(err) <= 0 {
+			t.Fatalf("err = %v", err)
+		}
+		w.now = w.now.Add(15 * time.Second)
+	}
+	w.vendor.visible = true
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestAnEffectIsRepeatedOnlyAfterTwoEmptyReadsTheSecondPastSettle(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail = []error{lost}
+	_ = w.do()
+	w.vendor.done = 0 // it never arrived
+	w.now = w.now.Add(2 * time.Minute)
+	if err := w.do(); fault.KindOf(err) != fault.Retryable || w.vendor.done != 0 {
+		t.Fatalf("after one empty read: err = %v, done %d times", err, w.vendor.done)
+	}
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("after two: err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestACrashWhileSendingIsAnUnknownOutcomeOnceTheLeaseEnds(t *testing.T) {
+	w := newWorld(t)
+	send := w.effect.Send
+	w.effect.Send = func(context.Context, Permit) (Receipt, error) { w.vendor.done++; panic("killed") }
+	func() {
+		defer func() { _ = recover() }()
+		_ = w.do()
+	}()
+	w.effect.Send, w.vendor.visible = send, true
+	if err := w.do(); fault.KindOf(err) != fault.Retryable || w.vendor.lookups != 0 {
+		t.Fatalf("while the lease holds: err = %v, %d lookups", err, w.vendor.lookups)
+	}
+	w.now = w.now.Add(Lease)
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestADefiniteRefusalMayBeSentAgainAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail = []error{fault.New(fault.Retryable, fault.RateLimited, "429")}
+	_ = w.do()
+	if err := w.do(); err != nil || w.vendor.done != 1 || w.vendor.lookups != 0 {
+		t.Errorf("err = %v, done %d times, %d lookups", err, w.vendor.done, w.vendor.lookups)
+	}
+}
+
+func TestAnUnmarkedErrorCountsAsUnknown(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail, w.vendor.visible = []error{errors.New("deadline")}, true
+	_ = w.do()
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestAnUnknownOutcomeThatCannotBeAskedNeedsAHuman(t *testing.T) {
+	w := newWorld(t)
+	w.effect.Lookup = nil
+	w.vendor.fail = []error{lost}
+	_ = w.do()
+	for range 2 {
+		err := w.do()
+		if f := fault.Of(err); f == nil || f.Kind != fault.Exception || f.Class != fault.OutcomeUnknown || w.vendor.done != 1 {
+			t.Fatalf("err = %v, done %d times", err, w.vendor.done)
+		}
+	}
+}
+
+func TestAChangedPayloadUnderOneKeyFailsLoudly(t *testing.T) {
+	w := newWorld(t)
+	if err := w.do(); err != nil {
+		t.Fatal(err)
+	}
+	w.effect.Payload = "y"
+	if err := w.do(); fault.KindOf(err) != fault.Permanent {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestWhatExistsWithoutUsIsFoundBeforeTheFirstSend(t *testing.T) {
+	w := newWorld(t)
+	w.effect.LookFirst = true
+	w.vendor.done, w.vendor.visible = 1, true
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestAWriteWithoutAPermitIsRefused(t *testing.T) {
+	if err := (Permit{}).Check(); !errors.Is(err, ErrNoPermit) {
+		t.Errorf("err = %v", err)
+	}
+}
