@@ -1,0 +1,158 @@
+package dynamo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
+)
+
+// write is one item of a transaction and what its failed condition means.
+type write struct {
+	op    types.TransactWriteItem
+	means error
+}
+
+// Commit implements document.Store: one TransactWriteItems.
+func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
+	var ws []write
+	for _, c := range t.Changes {
+		more, err := s.change(c)
+		if err != nil {
+			return err
+		}
+		ws = append(ws, more...)
+	}
+	for _, x := range t.Exceptions {
+		w, err := s.exception(x)
+		if err != nil {
+			return err
+		}
+		ws = append(ws, w)
+	}
+	for _, p := range t.Pending {
+		w, err := put(s.tables.Documents, map[string]any{
+			"pk": documentPK(p.Key), "sk": pendingSK(p), "source_version": p.SourceVersion,
+			"event": p.EventID, "raw": p.Raw, "at": stamp(p.At),
+		}, "", nil, nil)
+		if err != nil {
+			return err
+		}
+		ws = append(ws, w)
+	}
+	if t.Inbox != nil {
+		ws = append(ws, s.inboxDone(*t.Inbox))
+	}
+	return s.transact(ctx, ws)
+}
+
+func (s *Store) change(c document.Change) ([]write, error) {
+	h := c.Head
+	it := fromHead(h)
+	condition, values := "attribute_not_exists(pk)", item(nil)
+	if h.Version > 0 {
+		condition, values = "version = :v", item{":v": num(h.Version)}
+	}
+	head, err := put(s.tables.Documents, it, condition, values, document.ErrConflict)
+	if err != nil {
+		return nil, err
+	}
+	ws := []write{head}
+	for _, st := range c.Steps {
+		w, err := put(s.tables.Documents, stepItem{
+			PK: it.PK, SK: stepSK(st.Seq), Seq: st.Seq, At: stamp(st.At), Type: st.Type, Run: st.Run,
+			Correlation: st.Correlation, Data: st.Data,
+		}, "attribute_not_exists(pk)", nil, document.ErrConflict)
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	if c.Body != nil {
+		items, err := bodyItems(h.Key, h.Body, c.Body)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range items {
+			w, err := put(s.tables.Documents, b, "attribute_not_exists(pk)", nil, document.ErrConflict)
+			if err != nil {
+				return nil, err
+			}
+			ws = append(ws, w)
+		}
+	}
+	for _, r := range c.Refs {
+		w, err := put(s.tables.Documents, refItem{PK: refPK(r), SK: refKey, Type: h.Type, Document: h.ID},
+			"attribute_not_exists(pk) OR document = :d", item{":d": str(h.ID)}, document.ErrRefTaken)
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	if c.Person != nil {
+		data, err := json.Marshal(c.Person)
+		if err != nil {
+			return nil, fmt.Errorf("encoding personal data: %w", err)
+		}
+		w, err := put(s.tables.Person, map[string]any{"pk": it.PK, "sk": personKey, "data": data, "at": stamp(h.UpdatedAt)}, "", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	return ws, nil
+}
+
+func (s *Store) exception(x document.Exception) (write, error) {
+	data, err := json.Marshal(x)
+	if err != nil {
+		return write{}, fmt.Errorf("encoding the exception: %w", err)
+	}
+	return put(s.tables.Exceptions, map[string]any{
+		"pk": x.Tenant.Key(), "sk": exceptionSK(x.ID), "state": x.State, "fingerprint": x.Fingerprint,
+		"class": x.Class, "opened_at": stamp(x.OpenedAt), "sla_at": stamp(x.DueAt), "data": string(data),
+	}, "", nil, nil)
+}
+
+func put(table string, v any, condition string, values item, means error) (write, error) {
+	m, err := attributevalue.MarshalMap(v)
+	if err != nil {
+		return write{}, fmt.Errorf("encoding an item: %w", err)
+	}
+	p := &types.Put{TableName: &table, Item: m, ExpressionAttributeValues: values}
+	if condition != "" {
+		p.ConditionExpression = &condition
+	}
+	return write{types.TransactWriteItem{Put: p}, means}, nil
+}
+
+// transact commits and names the first condition that failed. Conflicts with
+// concurrent transactions and throttles are Retryable: nothing was decided.
+func (s *Store) transact(ctx context.Context, ws []write) error {
+	in := &dynamodb.TransactWriteItemsInput{TransactItems: make([]types.TransactWriteItem, len(ws))}
+	for i, w := range ws {
+		in.TransactItems[i] = w.op
+	}
+	_, err := s.db.TransactWriteItems(ctx, in)
+	if err == nil {
+		return nil
+	}
+	var cancelled *types.TransactionCanceledException
+	if !errors.As(err, &cancelled) {
+		return fmt.Errorf("committing: %w", err)
+	}
+	for i, r := range cancelled.CancellationReasons {
+		if aws.ToString(r.Code) == "ConditionalCheckFailed" && i < len(ws) && ws[i].means != nil {
+			return ws[i].means
+		}
+	}
+	return fault.Wrap(fault.Retryable, fault.StateConflict, err, "committing beside another transaction")
+}

@@ -1,0 +1,66 @@
+// Package dynamo keeps documents, effects, inbox events and stock in DynamoDB.
+// Every key that it writes is spelled in this file, and each partition key
+// begins with the tenant.
+package dynamo
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// Tables names the stack's tables.
+type Tables struct {
+	Documents, Inventory, Inbox, Exceptions, Person string
+}
+
+type item = map[string]types.AttributeValue
+
+const (
+	headKey   = "HEAD"
+	refKey    = "REF"
+	personKey = "PERSON"
+)
+
+func documentPK(k document.Key) string    { return k.Tenant.Key(k.Type, k.ID) }
+func subjectPK(s effect.Subject) string   { return s.Tenant.Key(s.Type, s.ID) }
+func bodySK(version int64) string         { return fmt.Sprintf("DOC#%010d", version) }
+func bodyPartSK(v int64, n int) string    { return fmt.Sprintf("LINE#%010d#%04d", v, n) }
+func stepSK(seq int64) string             { return fmt.Sprintf("STEP#%010d", seq) }
+func effectSK(key string) string          { return "EFFECT#" + key }
+func pendingSK(p document.Pending) string { return "PENDING#" + p.SourceVersion + "#" + p.EventID }
+func refPK(r document.Ref) string {
+	return r.Tenant.Key("REF", r.Connection, r.Type, r.External)
+}
+func exceptionSK(id string) string { return "X#" + id }
+func inboxPK(t retail.Tenant, connection, event string) string {
+	return t.Key("C", connection, "E", event)
+}
+func skuPK(t retail.Tenant, sku string) string { return t.Key("S", sku) }
+func positionSK(location string) string        { return "POS#" + location }
+func holdSK(order, line, location string) string {
+	return "HOLD#" + order + "#" + line + "#" + location
+}
+func movementSK(hash string) string { return "MOVE#" + hash }
+func dueShard(k document.Key) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(documentPK(k)))
+	return shardName(int(h.Sum32() % document.Shards))
+}
+func shardName(n int) string { return fmt.Sprintf("D#%02d", n) }
+
+// stamp is a time as stored: fixed width, so that text order is time order.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
+
+func parseStamp(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse("2006-01-02T15:04:05.000000000Z", s)
+}
