@@ -1,0 +1,172 @@
+package shopify
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// readGraph reads the order as ListOrders and FetchOrder give it: the fields
+// of fragment Whole, with every line in lineItems.nodes.
+func readGraph(doc node) source {
+	var s source
+	identify(&s, required(doc.get("id")).gid("Order"), doc.get("name").text())
+	s.currency = required(doc.get("currencyCode")).currency()
+	s.presentment = doc.get("presentmentCurrencyCode").currency()
+	s.updated = required(doc.get("updatedAt")).time()
+	if s.placed = doc.get("processedAt").time(); s.placed.IsZero() {
+		s.placed = required(doc.get("createdAt")).time()
+	}
+	if t := doc.get("cancelledAt").time(); !t.IsZero() {
+		s.cancelled = &t
+	}
+	s.taxIncluded = doc.get("taxesIncluded").flag(false)
+	s.dutiesIncluded = doc.get("dutiesIncluded").flag(false)
+	s.test = doc.get("test").flag(false)
+	s.financial = strings.ToLower(doc.get("displayFinancialStatus").text())
+	for _, key := range []string{"lineItems", "shippingLines"} {
+		if doc.at(key, "pageInfo", "hasNextPage").flag(false) {
+			doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the list is not complete").At(key, ""))
+		}
+	}
+	for _, n := range required(doc.at("lineItems", "nodes")).list() {
+		s.lines = append(s.lines, graphLine(n, s.currency))
+	}
+	for _, n := range doc.at("shippingLines", "nodes").list() {
+		if !n.get("isRemoved").flag(false) {
+			s.deliveries = append(s.deliveries, graphDelivery(n, &s))
+		}
+	}
+	s.subtotal = s.graph(doc.get("subtotalPriceSet"))
+	s.discounts = s.graph(doc.get("totalDiscountsSet"))
+	s.shipping = s.graph(doc.get("totalShippingPriceSet"))
+	s.duties = s.graph(doc.get("originalTotalDutiesSet"))
+	s.fees = s.graph(doc.get("originalTotalAdditionalFeesSet"))
+	s.tip = s.graph(doc.get("totalTipReceivedSet"))
+	s.tax = s.graph(doc.get("totalTaxSet"))
+	s.rounding = s.graph(doc.at("totalCashRoundingAdjustment", "paymentSet"))
+	s.total = s.graph(required(doc.get("totalPriceSet")))
+	graphPerson(doc, &s)
+	return s
+}
+
+func (s *source) graph(n node) bag {
+	b := bag{shop: n.get("shopMoney").side("currencyCode", s.currency)}
+	if s.presentment != "" {
+		b.presentment = n.get("presentmentMoney").side("currencyCode", s.presentment)
+	}
+	return b
+}
+
+func graphShop(n node, c retail.Currency) amount {
+	return required(n.get("shopMoney")).side("currencyCode", c)
+}
+
+func graphLine(n node, c retail.Currency) sourceLine {
+	l := sourceLine{
+		path: n.path, skuPath: n.path + ".sku",
+		id: required(n.get("id")).gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
+		price:            graphShop(n.get("originalUnitPriceSet"), c),
+		quantity:         n.get("quantity").count(),
+		current:          n.get("currentQuantity").count(),
+		requiresShipping: n.get("requiresShipping").flag(true),
+		giftCard:         n.get("isGiftCard").flag(false),
+		taxes:            graphTaxes(n, c),
+	}
+	for _, a := range n.get("discountAllocations").list() {
+		l.discounts = appendNonZero(l.discounts, graphShop(a.get("allocatedAmountSet"), c))
+	}
+	for _, d := range n.get("duties").list() {
+		l.duties = appendNonZero(l.duties, graphShop(d.get("price"), c))
+		l.taxes = append(l.taxes, graphTaxes(d, c)...)
+	}
+	l.maybeTip = l.sku == "" && n.get("product").missing() && !l.requiresShipping && !l.giftCard && len(l.taxes) == 0
+	return l
+}
+
+func graphTaxes(n node, c retail.Currency) []retail.TaxLine {
+	var out []retail.TaxLine
+	for _, t := range n.get("taxLines").list() {
+		out = append(out, retail.TaxLine{Title: t.get("title").text(), Rate: rate(t.get("rate")), Amount: graphShop(t.get("priceSet"), c).Money})
+	}
+	return out
+}
+
+func graphDelivery(n node, s *source) sourceDelivery {
+	d := sourceDelivery{title: n.get("title").text(), code: n.get("code").text(), taxes: graphTaxes(n, s.currency)}
+	d.price, d.discounted = s.graph(required(n.get("originalPriceSet"))), s.graph(n.get("discountedPriceSet"))
+	for _, a := range n.get("discountAllocations").list() {
+		d.discounts = append(d.discounts, s.graph(a.get("allocatedAmountSet")))
+	}
+	return d
+}
+
+func graphPerson(doc node, s *source) {
+	customer := doc.get("customer")
+	s.customer = customer.get("id").gid("Customer")
+	s.person = retail.Person{
+		Name:  fullName(customer.get("firstName").text(), customer.get("lastName").text()),
+		Email: first(doc.get("email").text(), customer.at("defaultEmailAddress", "emailAddress").text()),
+		Phone: first(doc.get("phone").text(), customer.at("defaultPhoneNumber", "phoneNumber").text()),
+	}
+	s.addresses(graphAddress(doc.get("shippingAddress")), graphAddress(doc.get("billingAddress")))
+	s.country = country(doc.at("shippingAddress", "countryCodeV2"))
+}
+
+func graphAddress(n node) retail.Address {
+	return retail.Address{
+		Name:    first(n.get("name").text(), fullName(n.get("firstName").text(), n.get("lastName").text())),
+		Company: n.get("company").text(), Line1: n.get("address1").text(), Line2: n.get("address2").text(),
+		City: n.get("city").text(), Region: n.get("provinceCode").text(), PostalCode: n.get("zip").text(),
+		Country: n.get("countryCodeV2").text(), Phone: n.get("phone").text(),
+	}
+}
+
+// addresses sets both, and the person's name where the customer has none.
+func (s *source) addresses(shipping, billing retail.Address) {
+	s.person.Shipping, s.person.Billing = shipping, billing
+	s.person.Name = first(s.person.Name, shipping.Name, billing.Name)
+}
+
+// country is an ISO 3166-1 alpha-2 code, or empty where the order has none.
+func country(n node) string {
+	c := n.text()
+	if c == "" {
+		return ""
+	}
+	if len(c) != 2 || c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
+		n.r.fail(fault.New(fault.Exception, fault.Address, "is not an ISO 3166-1 country code").At(n.path, reference(c)))
+		return ""
+	}
+	return c
+}
+
+// rate is the tax rate's own digits; it takes no part in arithmetic.
+func rate(n node) string {
+	switch v := n.v.(type) {
+	case nil:
+		return ""
+	case json.Number:
+		return v.String()
+	case string:
+		return v
+	default:
+		n.malformed("a number")
+		return ""
+	}
+}
+
+func fullName(given, family string) string {
+	return strings.TrimSpace(given + " " + family)
+}
+
+func first(ss ...string) string {
+	for _, s := range ss {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

@@ -1,0 +1,186 @@
+package shopify
+
+import (
+	"strings"
+
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// readREST reads the webhook's form. Ids come from admin_graphql_api_id where
+// it is there, because some producers round the numeric id through a float.
+func readREST(doc node) source {
+	var s source
+	id := doc.get("admin_graphql_api_id").gid("Order")
+	if id == "" && doc.get("admin_graphql_api_id").missing() {
+		id = doc.get("id").id()
+	}
+	identify(&s, id, doc.get("name").text())
+	if id == "" && doc.r.err == nil {
+		doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the order has no id").At("id", ""))
+	}
+	s.currency = required(doc.get("currency")).currency()
+	s.presentment = doc.get("presentment_currency").currency()
+	s.updated = required(doc.get("updated_at")).time()
+	if s.placed = doc.get("processed_at").time(); s.placed.IsZero() {
+		s.placed = required(doc.get("created_at")).time()
+	}
+	if t := doc.get("cancelled_at").time(); !t.IsZero() {
+		s.cancelled = &t
+	}
+	s.taxIncluded = doc.get("taxes_included").flag(false)
+	s.dutiesIncluded = doc.get("duties_included").flag(false)
+	s.test = doc.get("test").flag(false)
+	s.financial = strings.ToLower(doc.get("financial_status").text())
+	for _, n := range required(doc.get("line_items")).list() {
+		s.lines = append(s.lines, restLine(n, s.currency))
+	}
+	for _, n := range doc.get("shipping_lines").list() {
+		if !n.get("is_removed").flag(false) {
+			s.deliveries = append(s.deliveries, restDelivery(n, &s))
+		}
+	}
+	s.declaredLines = s.rest(doc, "total_line_items_price")
+	s.subtotal = s.rest(doc, "subtotal_price")
+	s.discounts = s.rest(doc, "total_discounts")
+	s.shipping = s.rest(doc, "total_shipping_price")
+	s.duties = s.rest(doc, "original_total_duties")
+	s.fees = s.rest(doc, "original_total_additional_fees")
+	s.tip = s.rest(doc, "total_tip_received")
+	s.tax = s.rest(doc, "total_tax")
+	s.rounding = s.rest(doc, "total_cash_rounding_payment_adjustment")
+	s.total = s.rest(doc, "total_price")
+	if !s.total.shop.set {
+		required(doc.get("total_price"))
+	}
+	restPerson(doc, &s)
+	return s
+}
+
+// required reports a missing member and returns it.
+func required(n node) node {
+	if n.missing() {
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "is missing").At(n.path, ""))
+	}
+	return n
+}
+
+// rest reads an amount that stands as "key" in the shop's currency and as
+// "key_set" in both.
+func (s *source) rest(n node, key string) bag {
+	set := n.get(key + "_set")
+	b := bag{shop: n.get(key).money(s.currency)}
+	if !b.shop.set {
+		b.shop = set.get("shop_money").side("currency_code", s.currency)
+	}
+	if s.presentment != "" {
+		b.presentment = set.get("presentment_money").side("currency_code", s.presentment)
+	}
+	return b
+}
+
+func restLine(n node, c retail.Currency) sourceLine {
+	l := sourceLine{
+		path: n.path, skuPath: n.path + ".sku",
+		id: n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
+		price:            restAmount(n, "price", c),
+		quantity:         n.get("quantity").count(),
+		requiresShipping: n.get("requires_shipping").flag(true),
+		giftCard:         n.get("gift_card").flag(false),
+		taxes:            restTaxes(n, c),
+	}
+	if !l.price.set {
+		required(n.get("price"))
+	}
+	if l.id == "" {
+		if l.id = n.get("id").id(); l.id == "" {
+			required(n.get("id"))
+		}
+	}
+	l.current = l.quantity
+	if !n.get("current_quantity").missing() {
+		l.current = n.get("current_quantity").count()
+	}
+	// An empty list says that nothing was discounted; an absent one says
+	// nothing, and then the line's own total is all there is.
+	if allocations := n.get("discount_allocations"); !allocations.missing() {
+		for _, a := range allocations.list() {
+			l.discounts = appendNonZero(l.discounts, restAmount(a, "amount", c))
+		}
+	} else {
+		l.discounts = appendNonZero(l.discounts, restAmount(n, "total_discount", c))
+	}
+	for _, d := range n.get("duties").list() {
+		l.duties = appendNonZero(l.duties, d.at("shop_money").side("currency_code", c))
+		if d.get("shop_money").missing() {
+			l.duties = appendNonZero(l.duties, restAmount(d, "price", c))
+		}
+		l.taxes = append(l.taxes, restTaxes(d, c)...)
+	}
+	l.markedTip = n.has("tip_payment_gateway") || n.has("tip_payment_method") || n.has("tip")
+	l.maybeTip = l.sku == "" && n.get("product_id").missing() && !l.requiresShipping && !l.giftCard && len(l.taxes) == 0
+	return l
+}
+
+// restAmount reads "key" or, without it, the shop side of "key_set".
+func restAmount(n node, key string, c retail.Currency) amount {
+	if a := n.get(key); !a.missing() {
+		return a.money(c)
+	}
+	return n.at(key+"_set", "shop_money").side("currency_code", c)
+}
+
+func appendNonZero(ms []retail.Money, a amount) []retail.Money {
+	if !a.set || a.IsZero() {
+		return ms
+	}
+	return append(ms, a.Money)
+}
+
+func restTaxes(n node, c retail.Currency) []retail.TaxLine {
+	var out []retail.TaxLine
+	for _, t := range n.get("tax_lines").list() {
+		a := restAmount(t, "price", c)
+		if !a.set {
+			required(t.get("price"))
+		}
+		out = append(out, retail.TaxLine{Title: t.get("title").text(), Rate: rate(t.get("rate")), Amount: a.Money})
+	}
+	return out
+}
+
+func restDelivery(n node, s *source) sourceDelivery {
+	d := sourceDelivery{title: n.get("title").text(), code: n.get("code").text(), taxes: restTaxes(n, s.currency)}
+	d.price, d.discounted = s.rest(n, "price"), s.rest(n, "discounted_price")
+	if !d.price.shop.set {
+		required(n.get("price"))
+	}
+	for _, a := range n.get("discount_allocations").list() {
+		d.discounts = append(d.discounts, s.rest(a, "amount"))
+	}
+	return d
+}
+
+func restPerson(doc node, s *source) {
+	customer := doc.get("customer")
+	s.customer = customer.get("admin_graphql_api_id").gid("Customer")
+	if s.customer == "" {
+		s.customer = customer.get("id").id()
+	}
+	s.person = retail.Person{
+		Name:  fullName(customer.get("first_name").text(), customer.get("last_name").text()),
+		Email: first(doc.get("email").text(), doc.get("contact_email").text(), customer.get("email").text()),
+		Phone: first(doc.get("phone").text(), customer.get("phone").text()),
+	}
+	s.addresses(restAddress(doc.get("shipping_address")), restAddress(doc.get("billing_address")))
+	s.country = country(doc.at("shipping_address", "country_code"))
+}
+
+func restAddress(n node) retail.Address {
+	return retail.Address{
+		Name:    first(n.get("name").text(), fullName(n.get("first_name").text(), n.get("last_name").text())),
+		Company: n.get("company").text(), Line1: n.get("address1").text(), Line2: n.get("address2").text(),
+		City: n.get("city").text(), Region: n.get("province_code").text(), PostalCode: n.get("zip").text(),
+		Country: n.get("country_code").text(), Phone: n.get("phone").text(),
+	}
+}

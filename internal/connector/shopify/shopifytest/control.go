@@ -1,0 +1,249 @@
+package shopifytest
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+)
+
+// Fault is the body of POST /_control/fault: the next Times calls of Operation
+// (a GraphQL operation name; empty for any) fail. Code is a GraphQL error code
+// such as THROTTLED, sent with status 200; else Status is the HTTP status, and
+// 0 breaks the connection. With After the call has its effect first.
+type Fault struct {
+	Operation string `json:"operation"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Times     int    `json:"times"`
+	After     bool   `json:"after"`
+}
+
+func (f *Fault) status() int {
+	if f.Code != "" {
+		return http.StatusOK
+	}
+	return f.Status
+}
+
+func (f *Fault) body(requested int64, b bucket) any {
+	if f.Code == "" {
+		return map[string]any{"errors": http.StatusText(f.Status)}
+	}
+	body := failure(f.Code, f.Code).body.(map[string]any)
+	if f.Code == "THROTTLED" {
+		b.size, b.left = 2000, 0
+	}
+	body["extensions"] = b.extensions(requested, nil)
+	return body
+}
+
+func (s *Server) takeFault(operation string) *Fault {
+	for _, f := range s.faults {
+		if f.Times > 0 && (f.Operation == "" || f.Operation == operation) {
+			f.Times--
+			return f
+		}
+	}
+	return nil
+}
+
+// Fail makes the next calls fail.
+func (s *Server) Fail(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.Times == 0 {
+		f.Times = 1
+	}
+	s.faults = append(s.faults, &f)
+}
+
+// HeldOrder is one order of GET /_control/orders.
+type HeldOrder struct {
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	TotalPrice   string            `json:"total_price"`
+	Currency     string            `json:"currency"`
+	Lines        int               `json:"lines"`
+	Status       string            `json:"fulfillment_status"`
+	Cancelled    bool              `json:"cancelled"`
+	Fulfillments []HeldFulfillment `json:"fulfillments"`
+}
+
+// HeldFulfillment is what the shop was told to have shipped.
+type HeldFulfillment struct {
+	ID       string   `json:"id"`
+	Tracking []string `json:"tracking_numbers"`
+	Company  string   `json:"tracking_company,omitempty"`
+	Quantity int64    `json:"quantity"`
+}
+
+// Orders are all orders that the shop holds, in the order of placement.
+func (s *Server) Orders() []HeldOrder {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]HeldOrder, 0, len(s.orders))
+	for _, o := range s.orders {
+		h := HeldOrder{ID: o.number(), Name: text(o.doc["name"]), TotalPrice: text(o.doc["total_price"]), Currency: text(o.doc["currency"]),
+			Lines: len(o.lines), Status: o.status(), Cancelled: text(o.doc["cancelled_at"]) != "", Fulfillments: []HeldFulfillment{}}
+		for _, f := range o.fulfillments {
+			hf := HeldFulfillment{ID: f.gid, Tracking: []string{}}
+			for _, t := range f.tracking {
+				hf.Tracking, hf.Company = append(hf.Tracking, t.number), t.company
+			}
+			for _, l := range f.lines {
+				hf.Quantity += l.quantity
+			}
+			h.Fulfillments = append(h.Fulfillments, hf)
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// Payload is an order's REST form as a webhook would carry it now.
+func (s *Server) Payload(id string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(o.doc)
+}
+
+// Requests are the vendor calls so far.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Request{}, s.requests...)
+}
+
+// Violations are the calls that the vendor would not accept; a sound run has
+// none.
+func (s *Server) Violations() []Violation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Violation{}, s.violations...)
+}
+
+// Deliveries are the webhooks so far.
+func (s *Server) Deliveries() []Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Delivery, 0, len(s.deliveries))
+	for _, d := range s.deliveries {
+		out = append(out, *d)
+	}
+	return out
+}
+
+// SetWebhook says where deliveries go from now on.
+func (s *Server) SetWebhook(url, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.WebhookURL, s.opts.WebhookSecret = url, secret
+}
+
+// Cancel cancels an order at the shop: its units are removed and its
+// fulfillment orders close.
+func (s *Server) Cancel(id string) error {
+	return s.change(id, "orders/cancelled", func(o *order) {
+		o.doc["cancelled_at"], o.doc["cancel_reason"] = o.doc["updated_at"], "customer"
+		o.doc["financial_status"] = "voided"
+		for _, l := range o.lines {
+			l.doc["current_quantity"], l.doc["fulfillable_quantity"] = int64(0), int64(0)
+		}
+		o.close("CLOSED")
+	})
+}
+
+// Touch updates an order without changing what it orders.
+func (s *Server) Touch(id string) error { return s.change(id, "orders/updated", func(*order) {}) }
+
+func (s *Server) change(id, topic string, apply func(*order)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	s.touch(o)
+	apply(o)
+	s.update(topic, o)
+	return nil
+}
+
+var errNoVerb = errors.New("no such control")
+
+func (s *Server) control(w http.ResponseWriter, r *http.Request, verb string, body []byte) {
+	var v any
+	var err error
+	status := http.StatusOK
+	if r.Method == http.MethodPost {
+		v, err = s.command(verb, body)
+		if verb == "orders" {
+			status = http.StatusCreated
+		}
+	} else {
+		v, err = s.inspect(verb)
+	}
+	switch {
+	case errors.Is(err, errNoVerb):
+		status, v = http.StatusNotFound, map[string]any{"error": err.Error()}
+	case err != nil:
+		status, v = http.StatusBadRequest, map[string]any{"error": err.Error()}
+	}
+	reply(w, status, v)
+}
+
+func (s *Server) inspect(verb string) (any, error) {
+	switch verb {
+	case "orders":
+		return s.Orders(), nil
+	case "requests":
+		return s.Requests(), nil
+	case "violations":
+		return s.Violations(), nil
+	case "deliveries":
+		return s.Deliveries(), nil
+	}
+	return nil, errNoVerb
+}
+
+func (s *Server) command(verb string, body []byte) (any, error) {
+	done := map[string]any{}
+	var one struct {
+		ID string `json:"id"`
+	}
+	switch verb {
+	case "orders":
+		var p Placement
+		if err := json.Unmarshal(body, &p); err != nil {
+			return nil, err
+		}
+		return s.Place(p)
+	case "cancel", "touch":
+		if err := json.Unmarshal(body, &one); err != nil {
+			return nil, err
+		}
+		if verb == "cancel" {
+			return done, s.Cancel(one.ID)
+		}
+		return done, s.Touch(one.ID)
+	case "webhook":
+		var in struct{ URL, Secret string }
+		if err := json.Unmarshal(body, &in); err != nil {
+			return nil, err
+		}
+		s.SetWebhook(in.URL, in.Secret)
+		return done, nil
+	case "fault":
+		var f Fault
+		if err := json.Unmarshal(body, &f); err != nil {
+			return nil, err
+		}
+		s.Fail(f)
+		return done, nil
+	}
+	return nil, errNoVerb
+}
