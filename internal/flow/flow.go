@@ -1,0 +1,42 @@
+// Package flow holds what every flow asks of a tenant's configuration: its
+// connections, opened, and the way that documents take through them.
+package flow
+
+import (
+	"context"
+
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// Route says through which connections a channel's orders go.
+type Route struct {
+	Channel       string // connection id
+	ERP           string // connection id
+	Warehouse     string // connection id
+	Location      string // the warehouse's location code in stock positions
+	ConfigVersion int64
+}
+
+// Connections opens a tenant's connections as the configuration has them now.
+type Connections interface {
+	// Open returns the connector of a connection, which then tells by its
+	// methods what it can do.
+	Open(ctx context.Context, t retail.Tenant, connection string) (any, error)
+	// Route returns the way of the channel's orders.
+	Route(ctx context.Context, t retail.Tenant, channel string) (Route, error)
+}
+
+// Port opens a connection and requires one capability of it.
+func Port[P any](ctx context.Context, c Connections, t retail.Tenant, connection, capability string) (P, error) {
+	var none P
+	opened, err := c.Open(ctx, t, connection)
+	if err != nil {
+		return none, err
+	}
+	p, ok := opened.(P)
+	if !ok {
+		return none, fault.New(fault.Permanent, fault.Configuration, "this connection's system cannot %s", capability).At("connection", connection)
+	}
+	return p, nil
+}

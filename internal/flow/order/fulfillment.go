@@ -1,0 +1,427 @@
+package order
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
+)
+
+// Fulfillment is the phase from a received order to its release. Each method
+// is one task: it looks first, so running it twice, or the phase from its
+// middle, changes nothing.
+type Fulfillment struct {
+	Life        document.Life
+	Effects     *effect.Ledger
+	Stock       stock.Store
+	Payloads    Payloads
+	Connections flow.Connections
+}
+
+// stale is the age from which an order is read again at its channel before
+// its first effect: it may have been canceled meanwhile.
+const stale = 5 * time.Minute
+
+// reviewAfter is when a released order is looked at again, should no shipment
+// have been announced.
+const reviewAfter = 30 * time.Minute
+
+// Keys of the phase's effects.
+const (
+	CustomerEffect     = "customer"
+	ShipToEffect       = "address"
+	SalesOrderEffect   = "sales_order"
+	ConfirmOrderEffect = "sales_order_confirm"
+	ReleaseEffect      = "release"
+)
+
+// loaded is an order under work.
+type loaded struct {
+	head  document.Head
+	order retail.Order
+	route flow.Route
+}
+
+func (f Fulfillment) load(ctx context.Context, t document.Task) (loaded, error) {
+	h, err := f.Life.Hold(ctx, t)
+	if err != nil {
+		return loaded{}, err
+	}
+	w := loaded{head: h}
+	if err := f.Life.Store.Body(ctx, h.Key, h.Body, &w.order); err != nil {
+		return loaded{}, fmt.Errorf("reading order %s: %w", h.ID, err)
+	}
+	w.route, err = f.Connections.Route(ctx, h.Tenant, h.Connection)
+	return w, err
+}
+
+// Validate refuses what cannot be fulfilled before anything leaves the house,
+// and ends an order that its channel has canceled.
+func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
+	w, err := f.load(ctx, t)
+	if err != nil {
+		return err
+	}
+	if w.head.State != retail.Received && w.head.State != retail.Accepted {
+		return nil
+	}
+	canceled, err := f.canceled(ctx, w)
+	if err != nil {
+		return err
+	}
+	if canceled {
+		c, err := f.Life.Next(w.head, retail.Canceled, document.Step{Type: document.Event(w.head.Type, "canceled"), Data: map[string]string{"by": "channel"}})
+		if err != nil {
+			return err
+		}
+		return f.Life.Commit(ctx, c)
+	}
+	if w.head.State == retail.Accepted {
+		return nil
+	}
+	if _, err := retail.Certify(w.order); err != nil {
+		return fault.Wrap(fault.Exception, fault.TotalsDiffer, err, "certifying the order's money")
+	}
+	ships := false
+	for i, l := range w.order.Lines {
+		if !l.Quantities.Balanced() {
+			return fault.New(fault.Permanent, fault.Validation, "the line's quantities do not add up").At(fmt.Sprintf("lines[%d].quantities", i), l.ID)
+		}
+		ships = ships || (l.RequiresShipping && l.Quantities.Unallocated > 0)
+	}
+	if !ships {
+		return fault.New(fault.Exception, fault.Validation, "the order has nothing to ship; only orders with goods are handled").At("lines", w.order.Number)
+	}
+	c, err := f.Life.Next(w.head, retail.Validated, document.Step{Type: document.Event(w.head.Type, "validated")})
+	if err != nil {
+		return err
+	}
+	// Validated and accepted in one commit: holds come between them later.
+	steps := c.Steps
+	c, err = f.Life.Next(c.Head, retail.Accepted, document.Step{Type: document.Event(w.head.Type, "accepted")})
+	if err != nil {
+		return err
+	}
+	c.Steps = append(steps, c.Steps...)
+	return f.Life.Commit(ctx, c)
+}
+
+// canceled tells whether the channel has canceled the order; one that waited
+// long is asked for again.
+func (f Fulfillment) canceled(ctx context.Context, w loaded) (bool, error) {
+	if w.head.CancelAsked || w.order.CanceledAt != nil {
+		return true, nil
+	}
+	if f.Life.Now().Sub(w.head.CreatedAt) < stale {
+		return false, nil
+	}
+	opened, err := f.Connections.Open(ctx, w.head.Tenant, w.head.Connection)
+	if err != nil {
+		return false, err
+	}
+	fetcher, can := opened.(Fetcher)
+	decoder, decodes := opened.(Decoder)
+	if !can || !decodes {
+		return false, nil
+	}
+	raw, found, err := fetcher.FetchOrder(ctx, w.head.ExternalID)
+	if err != nil {
+		return false, fmt.Errorf("reading the order at its channel: %w", err)
+	}
+	if !found {
+		return false, fault.New(fault.Exception, fault.MissingReference, "the channel no longer knows the order").At("external_id", w.head.ExternalID)
+	}
+	now, _, err := decoder.DecodeOrder(raw)
+	if err != nil {
+		return false, err
+	}
+	return now.CanceledAt != nil, nil
+}
+
+// items are the quantities that a warehouse must ship, by line.
+func (w loaded) items() []stock.Item {
+	var out []stock.Item
+	for _, l := range w.order.Lines {
+		if q := l.Quantities.Ordered - l.Quantities.Canceled; l.RequiresShipping && q > 0 {
+			out = append(out, stock.Item{SKU: l.SKU, Location: w.route.Location, Line: l.ID, Quantity: q})
+		}
+	}
+	return out
+}
+
+// Allocate reserves the order's goods at the warehouse, all or none.
+func (f Fulfillment) Allocate(ctx context.Context, t document.Task) error {
+	w, err := f.load(ctx, t)
+	if err != nil || w.head.State != retail.Accepted {
+		return err
+	}
+	items := w.items()
+	for _, chunk := range stock.Chunks(items) {
+		if err := f.Stock.Reserve(ctx, w.head.Tenant, w.head.ID, chunk, f.Life.Now()); err != nil {
+			var short *stock.Short
+			var unknown *stock.Unknown
+			switch {
+			case errors.As(err, &unknown):
+				err = fault.Wrap(fault.Exception, fault.Mapping, err, "allocating").At(w.field(unknown.SKU), unknown.SKU)
+			case errors.As(err, &short):
+				err = fault.Wrap(fault.Exception, fault.InventoryShortage, err, "allocating").At(w.field(short.SKU), short.SKU)
+			default:
+				return err
+			}
+			// What earlier chunks took is given back; a failed give-back is
+			// tried again with the task.
+			if rerr := f.Stock.Release(ctx, w.head.Tenant, w.head.ID, items, f.Life.Now()); rerr != nil {
+				return rerr
+			}
+			return err
+		}
+	}
+	for i := range w.order.Lines {
+		q := &w.order.Lines[i].Quantities
+		q.Allocated, q.Unallocated = q.Allocated+q.Unallocated, 0
+	}
+	c, err := f.Life.Next(w.head, retail.Sourcing, document.Step{Type: document.Event(w.head.Type, "sourced"), Data: map[string]string{
+		"warehouse": w.route.Warehouse, "location": w.route.Location, "lines": fmt.Sprint(len(items)),
+	}})
+	if err != nil {
+		return err
+	}
+	c.Head.Body++
+	c.Body = w.order
+	return f.Life.Commit(ctx, c)
+}
+
+func (w loaded) field(sku string) string {
+	for i, l := range w.order.Lines {
+		if l.SKU == sku {
+			return fmt.Sprintf("lines[%d].sku", i)
+		}
+	}
+	return "lines"
+}
+
+// SalesOrder makes the order exist in the ERP, exactly once and with the same
+// total.
+func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
+	w, err := f.load(ctx, t)
+	if err != nil || w.head.State != retail.Sourcing {
+		return err
+	}
+	if err := f.notCanceled(ctx, w); err != nil {
+		return err
+	}
+	person, err := f.person(ctx, w.head.Key)
+	if err != nil {
+		return err
+	}
+	customers, err := flow.Port[Customers](ctx, f.Connections, w.head.Tenant, w.route.ERP, "keep customers")
+	if err != nil {
+		return err
+	}
+	orders, err := flow.Port[SalesOrders](ctx, f.Connections, w.head.Tenant, w.route.ERP, "keep sales orders")
+	if err != nil {
+		return err
+	}
+	customer, shipTo, err := f.customer(ctx, customers, w, person)
+	if err != nil {
+		return fmt.Errorf("keeping the customer: %w", err)
+	}
+	subject := effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}
+	so, err := f.Effects.Do(ctx, effect.Effect{
+		Subject: subject, Key: SalesOrderEffect, Payload: moneyOf(w.order), Settle: orders.SalesOrderSettle(),
+		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return orders.FindSalesOrder(ctx, w.order) },
+		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
+			return orders.CreateSalesOrder(ctx, p, w.order, customer, shipTo, shipTo)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("creating the sales order: %w", err)
+	}
+	so, err = f.Effects.Do(ctx, effect.Effect{
+		Subject: subject, Key: ConfirmOrderEffect, Payload: so.Ref, Settle: orders.SalesOrderSettle(),
+		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return orders.SalesOrderConfirmed(ctx, so) },
+		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
+			return orders.ConfirmSalesOrder(ctx, p, so)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("confirming the sales order: %w", err)
+	}
+	stored, err := orders.SalesOrderTotal(ctx, so)
+	if err != nil {
+		return fmt.Errorf("reading the sales order's total: %w", err)
+	}
+	if _, err := retail.CertifyTarget("ERP", w.order.Totals.Total, stored); err != nil {
+		return fault.Wrap(fault.Exception, fault.TotalsDiffer, err, "certifying the sales order").At("total", stored.String())
+	}
+	return f.told(ctx, w, "sales_order_created", so, document.Ref{Tenant: w.head.Tenant, Connection: w.route.ERP, Type: "sales_order", External: so.Number})
+}
+
+// moneyOf is the part of an order that its sales order must never change in.
+func moneyOf(o retail.Order) any {
+	return struct {
+		ID, External string
+		Totals       retail.Totals
+		Lines        int
+	}{o.ID, o.ExternalID, o.Totals, len(o.Lines)}
+}
+
+// customer keeps the buyer and the address in the ERP. A returning buyer is
+// one subject, so that two orders placed at once make one party.
+func (f Fulfillment) customer(ctx context.Context, cs Customers, w loaded, person retail.Person) (customer, address effect.Receipt, err error) {
+	ref := w.head.Connection + ":" + w.order.CustomerRef
+	if w.order.CustomerRef == "" {
+		ref = "order:" + w.head.ID
+	}
+	subject := effect.Subject{Tenant: w.head.Tenant, Type: "customer", ID: w.route.ERP + ":" + ref}
+	customer, err = f.Effects.Do(ctx, effect.Effect{
+		Subject: subject, Key: CustomerEffect, Payload: ref, Settle: cs.CustomerSettle(), LookFirst: true,
+		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return cs.FindCustomer(ctx, ref) },
+		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
+			return cs.CreateCustomer(ctx, p, ref, person)
+		},
+	})
+	if err != nil {
+		return customer, address, err
+	}
+	key := ShipToEffect + "#" + addressHash(person.Shipping)
+	address, err = f.Effects.Do(ctx, effect.Effect{
+		Subject: subject, Key: key, Payload: key, Settle: cs.CustomerSettle(), LookFirst: true,
+		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) {
+			return cs.FindAddress(ctx, customer, person.Shipping)
+		},
+		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
+			return cs.CreateAddress(ctx, p, customer, person.Shipping)
+		},
+	})
+	return customer, address, err
+}
+
+func addressHash(a retail.Address) string { return bodyHash(fmt.Appendf(nil, "%q", a)) }
+
+func (f Fulfillment) person(ctx context.Context, k document.Key) (retail.Person, error) {
+	p, err := f.Life.Store.Person(ctx, k)
+	if errors.Is(err, document.ErrNotFound) {
+		return p, fault.New(fault.Exception, fault.Address, "the order's personal data was erased")
+	}
+	return p, err
+}
+
+// notCanceled stops an order that was canceled after its ERP order or its
+// reservation was begun: a canceled order is never released.
+func (f Fulfillment) notCanceled(ctx context.Context, w loaded) error {
+	canceled, err := f.canceled(ctx, w)
+	if err != nil {
+		return err
+	}
+	if canceled {
+		return fault.New(fault.Exception, fault.StateConflict, "the channel has canceled the order; it will not be released").At("cancelled_at", w.head.Number)
+	}
+	return nil
+}
+
+// told records an effect in the timeline once, with the number that people
+// will search for.
+func (f Fulfillment) told(ctx context.Context, w loaded, verb string, r effect.Receipt, refs ...document.Ref) error {
+	known, err := f.Life.Store.Resolve(ctx, refs...)
+	if err != nil {
+		return err
+	}
+	if len(known) == len(refs) {
+		return nil
+	}
+	c, err := f.Life.Next(w.head, w.head.State, document.Step{Type: document.Event(w.head.Type, verb), Data: map[string]string{"ref": r.Ref, "number": r.Number}})
+	if err != nil {
+		return err
+	}
+	c.Refs = refs
+	c.Head.Attempt = 0
+	return f.Life.Commit(ctx, c)
+}
+
+// Release asks the warehouse to ship.
+func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
+	w, err := f.load(ctx, t)
+	if err != nil || w.head.State != retail.Sourcing {
+		return err
+	}
+	if err := f.notCanceled(ctx, w); err != nil {
+		return err
+	}
+	person, err := f.person(ctx, w.head.Key)
+	if err != nil {
+		return err
+	}
+	warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, w.route.Warehouse, "ship orders")
+	if err != nil {
+		return err
+	}
+	rel := release(w)
+	receipt, err := f.Effects.Do(ctx, effect.Effect{
+		Subject: effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}, Key: ReleaseEffect,
+		Payload: rel, Settle: warehouse.ReleaseSettle(),
+		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return warehouse.FindRelease(ctx, rel) },
+		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
+			return warehouse.Release(ctx, p, rel, person)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("releasing to the warehouse: %w", err)
+	}
+	for i := range w.order.Lines {
+		l := &w.order.Lines[i]
+		q := &l.Quantities
+		if l.RequiresShipping {
+			q.Released, q.Allocated = q.Released+q.Allocated, 0
+		} else {
+			// What needs no parcel is delivered with the release.
+			q.Shipped, q.Allocated = q.Shipped+q.Allocated, 0
+		}
+	}
+	c, err := f.Life.Next(w.head, retail.Released, document.Step{Type: "retail.fulfillment_order.released.v1", Data: map[string]string{
+		"warehouse": w.route.Warehouse, "ref": receipt.Ref, "number": receipt.Number,
+	}})
+	if err != nil {
+		return err
+	}
+	c.Head.Body++
+	c.Head.Attempt = 0
+	c.Body = w.order
+	c.Refs = []document.Ref{{Tenant: w.head.Tenant, Connection: w.route.Warehouse, Type: "fulfillment_order", External: receipt.Ref}}
+	return f.Life.Commit(ctx, c)
+}
+
+func release(w loaded) retail.Release {
+	rel := retail.Release{
+		Reference: w.head.ID, OrderNumber: w.order.Number, PlacedAt: w.order.PlacedAt, Location: w.route.Location,
+		ShippingMethod: w.order.ShippingMethod,
+	}
+	for _, l := range w.order.Lines {
+		if q := l.Quantities.Allocated; l.RequiresShipping && q > 0 {
+			rel.Lines = append(rel.Lines, retail.ReleaseLine{OrderLine: l.ID, SKU: l.SKU, Title: l.Title, Quantity: q})
+		}
+	}
+	return rel
+}
+
+// Rest ends a run that came through: the order waits for its warehouse, and
+// is looked at again should nothing be heard.
+func (f Fulfillment) Rest(ctx context.Context, t document.Task) error {
+	h, err := f.Life.Hold(ctx, t)
+	if err != nil {
+		return err
+	}
+	h.Due = f.Life.Now().Add(reviewAfter)
+	c, err := f.Life.Next(h, h.State)
+	if err != nil {
+		return err
+	}
+	return f.Life.Commit(ctx, c)
+}
