@@ -393,6 +393,9 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	}
 	c.Head.Body++
 	c.Head.Attempt = 0
+	// The order waits for its warehouse, and is looked at again should nothing
+	// be heard.
+	c.Head.Due = f.Life.Now().Add(reviewAfter)
 	c.Body = w.order
 	c.Refs = []document.Ref{{Tenant: w.head.Tenant, Connection: w.route.Warehouse, Type: "fulfillment_order", External: receipt.Ref}}
 	return f.Life.Commit(ctx, c)
@@ -409,19 +412,4 @@ func release(w loaded) retail.Release {
 		}
 	}
 	return rel
-}
-
-// Rest ends a run that came through: the order waits for its warehouse, and
-// is looked at again should nothing be heard.
-func (f Fulfillment) Rest(ctx context.Context, t document.Task) error {
-	h, err := f.Life.Hold(ctx, t)
-	if err != nil {
-		return err
-	}
-	h.Due = f.Life.Now().Add(reviewAfter)
-	c, err := f.Life.Next(h, h.State)
-	if err != nil {
-		return err
-	}
-	return f.Life.Commit(ctx, c)
 }

@@ -1,0 +1,329 @@
+package shipment_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow/shipment"
+	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// forgetful is an effect store without one effect.
+type forgetful struct {
+	effect.Store
+	key string
+}
+
+func (f forgetful) Effect(ctx context.Context, s effect.Subject, key string) (*effect.Record, error) {
+	if key == f.key {
+		return nil, nil
+	}
+	return f.Store.Effect(ctx, s, key)
+}
+
+func TestAShipmentIsReceivedUnderItsOrderEvenIfItsPhaseDoesNotStart(t *testing.T) {
+	b := newBench(t)
+	o := b.released("1001", goods{"MUG", 2})
+	task := b.announce("31", "1001", "94001", goods{"MUG", 2})
+	h := b.head(task.Key())
+	if h.State != retail.Received || h.Parent != o.ID || h.Run != 1 || !h.Due.After(noon) || h.ConfigVersion != 7 || h.Number != "94001" || h.Connection != "warehouse" {
+		t.Errorf("head = %+v", h)
+	}
+	steps, err := b.store.Steps(t.Context(), task.Key())
+	if err != nil || len(steps) != 1 || steps[0].Type != "retail.shipment.received.v1" {
+		t.Fatalf("steps = %v, %v", steps, err)
+	}
+	for field, want := range map[string]string{"external_id": "31", "tracking_number": "94001", "carrier": "USPS", "order": o.ID} {
+		if steps[0].Data[field] != want {
+			t.Errorf("the step's %s = %q", field, steps[0].Data[field])
+		}
+	}
+	var s retail.Shipment
+	b.body(task.Key(), &s)
+	if s.ID != h.ID || s.OrderID != o.ID || s.Warehouse != "warehouse" || s.Tenant != b.tenant || len(s.Lines) != 1 {
+		t.Errorf("body = %+v", s)
+	}
+	if key := shipment.RawKey(b.tenant, noon, "warehouse", "e31"); h.Raw != key || !strings.HasPrefix(key, "raw/shipment/north/2096/03/01/") || len(b.blobs.m[key]) == 0 {
+		t.Errorf("raw = %s", h.Raw)
+	}
+}
+
+func TestOneShipmentComesOfManyDeliveries(t *testing.T) {
+	b := newBench(t)
+	b.released("1001", goods{"MUG", 2})
+	body := parcel("31", "1001", "94001", goods{"MUG", 2})
+	var wg sync.WaitGroup
+	for i := range 20 { // ten repeats of one event, ten other events about the parcel
+		wg.Go(func() {
+			event := "e1"
+			if i%2 == 0 {
+				event = fmt.Sprint("poll", i)
+			}
+			for range 50 {
+				_, err := b.in.Take(context.Background(), b.message(event, body))
+				if err == nil {
+					return
+				}
+				if fault.KindOf(err) != fault.Retryable {
+					t.Errorf("taking in: %v", err)
+					return
+				}
+			}
+			t.Error("not taken in after 50 attempts")
+		})
+	}
+	wg.Wait()
+	if len(b.tasks) != 1 || b.head(b.tasks[0].Key()).Version != 1 {
+		t.Errorf("started %v", b.tasks)
+	}
+}
+
+func TestALaterSnapshotOfAShipmentAddsNothing(t *testing.T) {
+	b := newBench(t)
+	b.released("1001", goods{"MUG", 2})
+	task := b.announce("31", "1001", "94001", goods{"MUG", 2})
+	body := string(parcel("31", "1001", "94001", goods{"MUG", 2}))
+	for updated, want := range map[string]string{
+		"2096-03-01T11:30:00Z": shipment.Repeated,
+		"2096-03-02T11:30:00Z": shipment.Repeated,
+		"2096-02-01T11:30:00Z": shipment.Superseded,
+	} {
+		if got := b.take(updated, []byte(strings.Replace(body, "2096-03-01T11:30:00Z", updated, 1))); got != want {
+			t.Errorf("as of %s: %s", updated, got)
+		}
+	}
+	if b.head(task.Key()).Version != 1 || len(b.tasks) != 1 {
+		t.Error("the shipment was changed")
+	}
+}
+
+func TestAnAnnouncementThatOvertakesTheReleaseWaitsForIt(t *testing.T) {
+	b := newBench(t)
+	orderTask, o := b.place("1001", goods{"MUG", 2})
+	m := b.message("e31", parcel("31", "1001", "94001", goods{"MUG", 2}))
+	b.wait(9 * time.Minute)
+	for range 2 {
+		_, err := b.in.Take(t.Context(), m)
+		if f := b.isFault(err, fault.Retryable, fault.MissingReference); f.RetryAfter != 5*time.Second {
+			t.Errorf("again after %s", f.RetryAfter)
+		}
+	}
+	if k := b.resolve("warehouse", "shipment", "31"); k.ID != "" || len(b.opened()) != 0 {
+		t.Errorf("kept %+v", k)
+	}
+	b.release(orderTask)
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Accepted {
+		t.Fatalf("%s, %v", got, err)
+	}
+	if h := b.head(b.tasks[0].Key()); h.Parent != o.ID {
+		t.Errorf("head = %+v", h)
+	}
+}
+
+func TestAnAnnouncementOfAnUnknownOrderIsParkedAndRecordedOnceItIsKnown(t *testing.T) {
+	b := newBench(t)
+	orderTask, o := b.place("1001", goods{"MUG", 2})
+	m := b.message("e31", parcel("31", "1001", "94001", goods{"MUG", 2}))
+	b.wait(10 * time.Minute)
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Parked {
+		t.Fatalf("%s, %v", got, err)
+	}
+	k := b.resolve("warehouse", "shipment", "31")
+	xs := b.opened()
+	if len(xs) != 1 || xs[0].Class != string(fault.MissingReference) || xs[0].Field != "order_id" || xs[0].Value != "551001" ||
+		xs[0].Document != k.ID || xs[0].Raw == "" || xs[0].EventID != "e31" {
+		t.Fatalf("exceptions = %+v", xs)
+	}
+	if h := b.head(k); h.Parked != xs[0].ID || h.State != retail.Received || !h.Due.IsZero() {
+		t.Errorf("head = %+v", h)
+	}
+	if len(b.tasks) != 0 {
+		t.Error("its phase was started")
+	}
+	// Somebody presses retry, first in vain.
+	retry := func() document.Task {
+		h := b.head(k)
+		h.Parked, h.Due = "", b.clock()
+		if err := b.phase.Life.Commit(t.Context(), document.Change{Head: h}); err != nil {
+			t.Fatal(err)
+		}
+		return b.resumed(document.Task{Tenant: k.Tenant, Type: k.Type, ID: k.ID, Run: h.Run})
+	}
+	task := retry()
+	b.isFault(b.phase.Record(t.Context(), task), fault.Exception, fault.MissingReference)
+	b.release(orderTask)
+	if err := whole(t.Context(), b.phase, retry()); err != nil {
+		t.Fatal(err)
+	}
+	if h := b.head(k); h.Parent != o.ID || h.State != retail.Closed {
+		t.Errorf("head = %+v", h)
+	}
+	b.stocked("MUG", 98, 0)
+}
+
+func TestAParcelThatHasNotLeftIsTakenInWhenItDoes(t *testing.T) {
+	b := newBench(t)
+	b.released("1001", goods{"MUG", 2})
+	body := strings.Replace(string(parcel("31", "1001", "94001", goods{"MUG", 2})), `"Completed"`, `"Cancelled"`, 1)
+	if got := b.take("e1", []byte(body)); got != shipment.Superseded {
+		t.Fatalf("outcome = %s", got)
+	}
+	if k := b.resolve("warehouse", "shipment", "31"); k.ID != "" || len(b.opened()) != 0 || len(b.tasks) != 0 {
+		t.Errorf("kept %+v", k)
+	}
+	b.announce("31", "1001", "94001", goods{"MUG", 2})
+}
+
+func TestTwoParcelsMayShareATrackingNumber(t *testing.T) {
+	b := newBench(t)
+	o := b.released("1001", goods{"MUG", 2})
+	other := b.released("1002", goods{"MUG", 1})
+	first := b.announce("31", "1001", "94001", goods{"MUG", 1})
+	second := b.announce("32", "1001", "94001", goods{"MUG", 1})
+	third := b.announce("33", "1002", "94001", goods{"MUG", 1})
+	for _, task := range []document.Task{first, second, third} {
+		if err := whole(t.Context(), b.phase, task); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k := b.resolve("warehouse", "tracking", "94001"); k != first.Key() {
+		t.Errorf("the number leads to %+v", k)
+	}
+	if k := b.resolve("shop", "tracking", "94001"); k != o {
+		t.Errorf("the number leads to %+v at the channel", k)
+	}
+	if b.head(o).State != retail.Closed || b.head(other).State != retail.Closed {
+		t.Error("an order stayed open")
+	}
+}
+
+func TestWhatCannotBeTakenInIsParkedWithItsPayload(t *testing.T) {
+	b := newBench(t)
+	o := b.released("1001", goods{"MUG", 2})
+	good := string(parcel("31", "1001", "94001", goods{"MUG", 2}))
+	for _, c := range []struct{ name, body, shell string }{
+		{"not JSON", "{", ""},
+		{"an empty body", "", ""},
+		{"no id", strings.Replace(good, `"id":31,`, "", 1), ""},
+		{"an id longer than any vendor's", strings.Replace(good, `"id":31,`, `"id":"`+strings.Repeat("3", 3000)+`",`, 1), ""},
+		{"a quantity that is none", strings.Replace(good, `"quantity":2`, `"quantity":-2`, 1), "31"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := len(b.opened())
+			if got := b.take(c.name, []byte(c.body)); got != shipment.Parked {
+				t.Fatalf("outcome = %s", got)
+			}
+			if kept := string(b.blobs.m[shipment.RawKey(b.tenant, noon, "warehouse", c.name)]); kept != c.body {
+				t.Errorf("kept %q", kept)
+			}
+			if len(b.opened()) != before+1 || len(b.tasks) != 0 {
+				t.Errorf("%d exceptions, started %v", len(b.opened()), b.tasks)
+			}
+			if c.shell == "" {
+				return
+			}
+			k := b.resolve("warehouse", "shipment", c.shell)
+			if h := b.head(k); h.Parked == "" || h.Body != 0 || h.Parent != o.ID {
+				t.Errorf("head = %+v", h)
+			}
+			if got := b.take("later", []byte(good)); got != shipment.Waiting {
+				t.Errorf("a later event: %s", got)
+			}
+			if got := b.take("again", []byte(c.body)); got != shipment.Parked || b.resolve("warehouse", "shipment", c.shell) != k {
+				t.Errorf("the same refusal: %s", got)
+			}
+		})
+	}
+}
+
+func TestAMessageWhoseBodyIsDamagedIsParked(t *testing.T) {
+	b := newBench(t)
+	m := b.message("e1", nil)
+	m.Body = "no base64"
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Parked {
+		t.Fatalf("%s, %v", got, err)
+	}
+	if kept := string(b.blobs.m[shipment.RawKey(b.tenant, noon, "warehouse", "e1")]); kept != m.Body {
+		t.Errorf("kept %q", kept)
+	}
+}
+
+func TestAParcelThatNobodyAnnouncedIsFoundAtTheWarehouse(t *testing.T) {
+	b := newBench(t)
+	orderTask, o := b.place("1001", goods{"MUG", 2})
+	var sent []inbox.Message
+	f := shipment.Follower{Life: b.phase.Life, Effects: b.store, Connections: b, Enqueue: func(_ context.Context, m inbox.Message) error {
+		sent = append(sent, m)
+		return nil
+	}}
+	follow := func() {
+		t.Helper()
+		if err := f.Follow(t.Context(), orderTask); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due := b.head(o).Due
+	follow()
+	if len(sent) != 0 || !b.head(o).Due.Equal(due) {
+		t.Fatalf("an order that is not released was followed: %v", sent)
+	}
+	b.release(orderTask)
+	b.announce("31", "1001", "94001", goods{"MUG", 1})
+	b.warehouse.listed["551001"] = []retail.Listed{
+		{ExternalID: "31", UpdatedAt: noon, Raw: parcel("31", "1001", "94001", goods{"MUG", 1})},
+		{ExternalID: "32", UpdatedAt: noon.Add(time.Minute), Raw: parcel("32", "1001", "94002", goods{"MUG", 1})},
+	}
+	b.wait(time.Hour)
+	for range 2 {
+		follow()
+	}
+	if len(sent) != 2 || sent[0].EventID != "poll:32:2096-03-01T12:01:00Z" || sent[1].EventID != sent[0].EventID {
+		t.Fatalf("sent %+v", sent)
+	}
+	if h := b.head(o); !h.Due.Equal(noon.Add(90 * time.Minute)) {
+		t.Errorf("due %s", h.Due)
+	}
+	for i, want := range []string{shipment.Accepted, shipment.Repeated} {
+		if got, err := b.in.Take(t.Context(), sent[i]); err != nil || got != want {
+			t.Errorf("taking %d: %s, %v", i, got, err)
+		}
+	}
+	follow()
+	if len(sent) != 2 {
+		t.Error("a parcel that is known was enqueued")
+	}
+	for _, task := range b.tasks {
+		b.run(task, b.phase.Record, b.phase.Confirm, b.phase.Invoice)
+	}
+	b.warehouse.listed["551001"] = append(b.warehouse.listed["551001"], retail.Listed{ExternalID: "33"})
+	b.wait(time.Hour)
+	follow()
+	if h := b.head(o); len(sent) != 2 || h.State != retail.Shipped || !h.Due.Equal(noon.Add(150*time.Minute)) {
+		t.Errorf("a shipped order: sent %d, head %+v", len(sent), h)
+	}
+	for _, task := range b.tasks {
+		b.run(task, b.phase.Close)
+	}
+	if h := b.head(o); h.State != retail.Closed {
+		t.Errorf("state = %s", h.State)
+	}
+	b.stocked("MUG", 98, 0)
+}
+
+func TestFollowingAnOrderWithoutAProvenReleaseIsForPeople(t *testing.T) {
+	b := newBench(t)
+	orderTask, o := b.place("1001", goods{"MUG", 2})
+	b.release(orderTask)
+	f := shipment.Follower{Life: b.phase.Life, Effects: forgetful{b.store, "release"}, Connections: b}
+	if got := b.isFault(f.Follow(t.Context(), orderTask), fault.Exception, fault.MissingReference); got.Value != o.ID {
+		t.Errorf("fault = %+v", got)
+	}
+}

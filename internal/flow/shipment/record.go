@@ -1,0 +1,196 @@
+package shipment
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
+)
+
+// SaleMove is the type of a shipment's movements.
+const SaleMove = "sale"
+
+// Record moves the shipped quantities: in the order and the shipment in one
+// transaction, then in stock.
+//
+// Which order lines a parcel fills is decided by that transaction, against
+// whatever other parcels of the order are recorded at the same time; only then
+// is a movement's natural key (shipment, order line) fixed. Stock therefore
+// follows the commit and is moved again, to no effect, by every later run, so
+// that a crash in between neither loses nor doubles a movement.
+func (p Phase) Record(ctx context.Context, t document.Task) error {
+	var w loaded
+	err := contend(func() (err error) {
+		w, err = p.record(ctx, t)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.move(ctx, w)
+}
+
+func (p Phase) record(ctx context.Context, t document.Task) (loaded, error) {
+	w, err := p.load(ctx, t)
+	if err != nil || w.head.State != retail.Received {
+		return w, err
+	}
+	if err := shippable(w.parent); err != nil {
+		return w, err
+	}
+	if w.shipment.Lines, err = assign(w.order, w.shipment.Lines); err != nil {
+		return w, err
+	}
+	own, err := p.Life.Next(w.head, retail.Recorded, document.Step{Type: document.Event(w.head.Type, "recorded"), Data: map[string]string{
+		"order": w.parent.ID, "lines": fmt.Sprint(len(w.shipment.Lines)), "units": fmt.Sprint(units(w.shipment.Lines)),
+	}})
+	if err != nil {
+		return w, err
+	}
+	own.Head.Attempt = 0
+	own.Head.Body++
+	own.Body = w.shipment
+	order, err := p.ship(ctx, w)
+	if err != nil {
+		return w, err
+	}
+	return w, p.commit(ctx, own, order)
+}
+
+// shippable refuses a parcel for an order that no warehouse was asked to ship.
+func shippable(order document.Head) error {
+	switch order.State {
+	case retail.Released, retail.InFulfillment, retail.Shipped, retail.Closed:
+		// Of a shipped order nothing is left, which the lines will tell.
+		return nil
+	case retail.Sourcing:
+		return fault.New(fault.Retryable, fault.StateConflict, "the order's release is not committed yet").After(2 * time.Second)
+	default:
+		return fault.New(fault.Exception, fault.StateConflict, "the parcel is for an order that is not released").At("order.state", string(order.State))
+	}
+}
+
+// assign spreads what a warehouse counted by SKU over the order's released
+// lines, in the order's sequence, and moves the quantities there. It returns
+// one line for each order line. On an error the order is not to be used.
+func assign(o retail.Order, counted []retail.ShipmentLine) ([]retail.ShipmentLine, error) {
+	if len(counted) == 0 {
+		return nil, fault.New(fault.Permanent, fault.Validation, "the shipment is empty").At("lines", "")
+	}
+	taken := make([]int64, len(o.Lines))
+	for i, l := range counted {
+		if l.Quantity <= 0 {
+			return nil, fault.New(fault.Permanent, fault.Validation, "the line ships no quantity").At(fmt.Sprintf("lines[%d].quantity", i), l.SKU)
+		}
+		left, known := l.Quantity, false
+		for j := range o.Lines {
+			if o.Lines[j].SKU != l.SKU {
+				continue
+			}
+			known = true
+			q := &o.Lines[j].Quantities
+			n := min(left, q.Released)
+			q.Released, q.Shipped = q.Released-n, q.Shipped+n
+			taken[j] += n
+			left -= n
+		}
+		field := fmt.Sprintf("lines[%d].sku", i)
+		if !known {
+			return nil, fault.New(fault.Exception, fault.Mapping, "the order has no line with this SKU").At(field, l.SKU)
+		}
+		if left > 0 {
+			return nil, fault.New(fault.Exception, fault.StateConflict, "the parcel holds %d more than the order still had released", left).At(field, l.SKU)
+		}
+	}
+	var out []retail.ShipmentLine
+	for j, n := range taken {
+		if n > 0 {
+			out = append(out, retail.ShipmentLine{OrderLine: o.Lines[j].ID, SKU: o.Lines[j].SKU, Quantity: n})
+		}
+	}
+	return out, nil
+}
+
+func units(lines []retail.ShipmentLine) int64 {
+	var n int64
+	for _, l := range lines {
+		n += l.Quantity
+	}
+	return n
+}
+
+// ship prepares the order's change. Its run stays: a fulfillment phase that
+// has yet to rest may hold it.
+func (p Phase) ship(ctx context.Context, w loaded) (document.Change, error) {
+	h, steps := w.parent, []document.Step(nil)
+	p.review(&h)
+	if h.State == retail.Released {
+		c, err := p.Life.Next(h, retail.InFulfillment, document.Step{Type: document.Event(h.Type, "fulfillment_started")})
+		if err != nil {
+			return c, err
+		}
+		h, steps = c.Head, c.Steps
+	}
+	to, verb := retail.InFulfillment, partlyShipped
+	if !waits(w.order) {
+		to, verb = retail.Shipped, wholeShipped
+	}
+	c, err := p.Life.Next(h, to, document.Step{Type: document.Event(h.Type, verb), Data: map[string]string{
+		"shipment": w.head.ID, "tracking_number": w.shipment.Tracking, "carrier": w.shipment.Carrier, "units": fmt.Sprint(units(w.shipment.Lines)),
+	}})
+	if err != nil {
+		return c, err
+	}
+	c.Steps = append(steps, c.Steps...)
+	c.Head.Body++
+	c.Body = w.order
+	// The number is the shipment's at the warehouse's connection, and the
+	// order's at its channel's.
+	c.Refs, err = freeRefs(ctx, p.Life.Store, h.Key, document.Ref{Tenant: h.Tenant, Connection: h.Connection, Type: trackingRef, External: w.shipment.Tracking})
+	return c, err
+}
+
+// waits reports whether anything of the order is still to be shipped.
+func waits(o retail.Order) bool {
+	for _, l := range o.Lines {
+		if l.Quantities.Unallocated+l.Quantities.Allocated+l.Quantities.Released > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// move takes a recorded shipment's lines off the shelf and off the order's
+// reservation. Movements that are recorded already are skipped.
+func (p Phase) move(ctx context.Context, w loaded) error {
+	route, err := p.Connections.Route(ctx, w.parent.Tenant, w.parent.Connection)
+	if err != nil {
+		return err
+	}
+	items := make([]stock.Item, 0, len(w.shipment.Lines))
+	for _, l := range w.shipment.Lines {
+		items = append(items, stock.Item{SKU: l.SKU, Location: route.Location, Line: l.OrderLine, Quantity: l.Quantity})
+	}
+	for _, chunk := range stock.Chunks(items) {
+		if err := p.Stock.Apply(ctx, w.head.Tenant, p.sales(w, chunk)); err != nil {
+			return fmt.Errorf("moving the stock of shipment %s: %w", w.head.ID, err)
+		}
+	}
+	return nil
+}
+
+func (p Phase) sales(w loaded, items []stock.Item) []stock.Move {
+	now := p.Life.Now()
+	out := make([]stock.Move, 0, len(items))
+	for _, it := range items {
+		out = append(out, stock.Move{
+			SKU: it.SKU, Location: it.Location, Type: SaleMove, Connection: w.head.Connection, Document: w.head.ID, Line: it.Line,
+			OnHand: -it.Quantity, Reserved: -it.Quantity, OccurredAt: w.shipment.ShippedAt, RecordedAt: now, Hold: w.parent.ID,
+		})
+	}
+	return out
+}
