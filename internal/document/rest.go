@@ -1,0 +1,74 @@
+package document
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/fault"
+)
+
+// Rest ends a run that failed: what time can mend is postponed, everything
+// else is parked for a human. It returns after how long the next run is due;
+// zero means parked.
+func (l Life) Rest(ctx context.Context, t Task, cause error) (again time.Duration, err error) {
+	// Events about the document may commit at the same time; the run decides
+	// who rests it, not the version.
+	for range 5 {
+		var h Head
+		if h, err = l.Hold(ctx, t); err != nil {
+			return 0, err
+		}
+		if fault.KindOf(cause) == fault.Retryable {
+			again, err = l.Postpone(ctx, h, cause)
+		} else {
+			var c Change
+			var x Exception
+			if c, x, err = l.Park(h, cause); err == nil {
+				err = l.Store.Commit(ctx, Transaction{Changes: []Change{c}, Exceptions: []Exception{x}})
+			}
+		}
+		if !errors.Is(err, ErrConflict) {
+			return again, err
+		}
+	}
+	return 0, err
+}
+
+// Wake gives a document to a new run where the run that t names still owns
+// it. A t without a run is the sweeper's: its document must be overdue.
+func (l Life) Wake(ctx context.Context, t Task) (next Task, ok bool, err error) {
+	if t.Run == 0 {
+		h, err := l.Store.Head(ctx, t.Key())
+		if errors.Is(err, ErrNotFound) {
+			return Task{}, false, nil
+		}
+		if err != nil {
+			return Task{}, false, fmt.Errorf("reading the head of %s %s: %w", t.Type, t.ID, err)
+		}
+		// The index that led here may be behind.
+		if h.Due.IsZero() || h.Due.After(l.Now()) {
+			return Task{}, false, nil
+		}
+		t.Run = h.Run
+	}
+	return l.Resume(ctx, t.Key(), t.Run)
+}
+
+// Overdue lists documents whose due time has passed, up to limit a shard, and
+// how late the latest of them is.
+func (l Life) Overdue(ctx context.Context, limit int) (tasks []Task, lag time.Duration, err error) {
+	now := l.Now()
+	for shard := range Shards {
+		items, err := l.Store.Due(ctx, shard, now, limit)
+		if err != nil {
+			return nil, 0, fmt.Errorf("listing what is due in shard %d: %w", shard, err)
+		}
+		for _, it := range items {
+			tasks = append(tasks, Task{Schema: 1, Tenant: it.Key.Tenant, Type: it.Key.Type, ID: it.Key.ID})
+			lag = max(lag, now.Sub(it.Due))
+		}
+	}
+	return tasks, lag, nil
+}
