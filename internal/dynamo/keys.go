@@ -17,7 +17,7 @@ import (
 
 // Tables names the stack's tables.
 type Tables struct {
-	Documents, Inventory, Inbox, Exceptions, Person string
+	Documents, Inventory, Inbox, Exceptions, Person, Config, Credentials string
 }
 
 type item = map[string]types.AttributeValue
@@ -26,6 +26,13 @@ const (
 	headKey   = "HEAD"
 	refKey    = "REF"
 	personKey = "PERSON"
+
+	currentKey   = "CURRENT"
+	secretKey    = "SECRET"
+	hookKey      = "HOOK"
+	watermarkKey = "WATERMARK"
+	// tenantsPK is the one key without a tenant: it lists them.
+	tenantsPK = "TENANTS"
 )
 
 func documentPK(k document.Key) string    { return k.Tenant.Key(k.Type, k.ID) }
@@ -42,8 +49,13 @@ func exceptionSK(id string) string { return "X#" + id }
 func inboxPK(t retail.Tenant, connection, event string) string {
 	return t.Key("C", connection, "E", event)
 }
-func skuPK(t retail.Tenant, sku string) string { return t.Key("S", sku) }
-func positionSK(location string) string        { return "POS#" + location }
+func configPK(t retail.Tenant) string                  { return t.Key("CONFIG") }
+func versionSK(v int64) string                         { return fmt.Sprintf("V#%08d", v) }
+func credentialPK(t retail.Tenant, conn string) string { return t.Key("CREDENTIAL", conn) }
+func hookPK(t retail.Tenant, token string) string      { return t.Key("HOOK", token) }
+func watermarkPK(t retail.Tenant, conn string) string  { return t.Key("WATERMARK", conn) }
+func skuPK(t retail.Tenant, sku string) string         { return t.Key("S", sku) }
+func positionSK(location string) string                { return "POS#" + location }
 func holdSK(order, line, location string) string {
 	return "HOLD#" + order + "#" + line + "#" + location
 }

@@ -1,0 +1,128 @@
+// Package tenancy is what a partner configures: the retailers, the connections
+// of each, and the ways that orders take through them.
+package tenancy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// Retailer is one version of a retailer's configuration. It holds no secret.
+type Retailer struct {
+	Schema      int           `json:"schema"`
+	Tenant      retail.Tenant `json:"tenant"`
+	Name        string        `json:"name"`
+	Version     int64         `json:"version"` // 1 for the first; a version never changes
+	Connections []Connection  `json:"connections"`
+	Routes      []Route       `json:"routes"`
+	AppliedAt   time.Time     `json:"applied_at"`
+}
+
+// Connection is one endpoint of one vendor.
+type Connection struct {
+	ID        string          `json:"id"`
+	Connector string          `json:"connector"`
+	Settings  json.RawMessage `json:"settings"` // what the connector's New takes
+	// Hook is the token of the address that the vendor delivers to, or "".
+	Hook string `json:"hook,omitempty"`
+}
+
+// Route is the way of one channel's orders: every field but Location is a
+// connection's id, and Location the warehouse's code in stock positions.
+type Route struct {
+	Channel   string `json:"channel"`
+	ERP       string `json:"erp"`
+	Warehouse string `json:"warehouse"`
+	Location  string `json:"location"`
+}
+
+// Hook is where a vendor delivers: the address's token leads to all that is
+// needed to verify a delivery.
+type Hook struct {
+	Tenant     retail.Tenant
+	Token      string
+	Connection string
+	Connector  string
+	Settings   json.RawMessage
+	Sealed     []byte // the webhook secrets, sealed for tenant and connection
+}
+
+// ErrNotFound is returned for what was never applied.
+var ErrNotFound = errors.New("not configured")
+
+// Store keeps configuration.
+type Store interface {
+	// Retailer returns the current version.
+	Retailer(ctx context.Context, t retail.Tenant) (Retailer, error)
+	// Tenants lists all retailers of the partner.
+	Tenants(ctx context.Context) ([]retail.Tenant, error)
+	// Credential returns the connection's sealed secrets.
+	Credential(ctx context.Context, t retail.Tenant, connection string) ([]byte, error)
+	// Hook returns the hook with this token.
+	Hook(ctx context.Context, t retail.Tenant, token string) (Hook, error)
+	// Watermark is the time up to which a connection was listed, or zero.
+	Watermark(ctx context.Context, t retail.Tenant, connection string) (time.Time, error)
+	// SetWatermark moves it.
+	SetWatermark(ctx context.Context, t retail.Tenant, connection string, at time.Time) error
+}
+
+// Connection returns the connection with an id.
+func (r Retailer) Connection(id string) (Connection, bool) {
+	for _, c := range r.Connections {
+		if c.ID == id {
+			return c, true
+		}
+	}
+	return Connection{}, false
+}
+
+// Route returns the way of a channel's orders.
+func (r Retailer) Route(channel string) (Route, bool) {
+	for _, w := range r.Routes {
+		if w.Channel == channel {
+			return w, true
+		}
+	}
+	return Route{}, false
+}
+
+var connectionID = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+
+// Check finds what would only fail later: doubled or malformed ids, and routes
+// that lead nowhere.
+func (r Retailer) Check() error {
+	seen := map[string]bool{}
+	for i, c := range r.Connections {
+		switch {
+		case !connectionID.MatchString(c.ID):
+			return fmt.Errorf("connections[%d].id: %q must be 1 to 40 of a-z, 0-9 and '-', beginning with a letter", i, c.ID)
+		case seen[c.ID]:
+			return fmt.Errorf("connections[%d].id: %q is used twice", i, c.ID)
+		case c.Connector == "":
+			return fmt.Errorf("connections[%d].connector: is missing", i)
+		}
+		seen[c.ID] = true
+	}
+	channels := map[string]bool{}
+	for i, w := range r.Routes {
+		for _, end := range []struct{ field, id string }{{"channel", w.Channel}, {"erp", w.ERP}, {"warehouse", w.Warehouse}} {
+			if !seen[end.id] {
+				return fmt.Errorf("routes[%d].%s: there is no connection %q", i, end.field, end.id)
+			}
+		}
+		if channels[w.Channel] {
+			return fmt.Errorf("routes[%d].channel: %q has two routes", i, w.Channel)
+		}
+		if w.Location == "" {
+			return fmt.Errorf("routes[%d].location: is missing", i)
+		}
+		channels[w.Channel] = true
+	}
+	return nil
+}
