@@ -1,0 +1,320 @@
+// Package tryton translates between the platform and Tryton, an ERP: it keeps
+// customers and sales orders, posts shipments and invoices, and reads stock. It
+// speaks JSON-RPC to series 8.0.
+package tryton
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/egress"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// Series is the one series of Tryton that the connector was tried against.
+const Series = "8.0"
+
+// Settings are what an administrator configures for one Tryton database.
+type Settings struct {
+	// URL is the scheme and host of the server, with a path only if it is
+	// served under one. Only https is accepted, except on a loopback name.
+	URL string `json:"url"`
+	// Database is the name in the server's paths.
+	Database string `json:"database"`
+	User     string `json:"user"`
+	// Series is Tryton's; the only one, Series, if empty.
+	Series string `json:"series,omitempty"`
+	// Company is the name of the company's party.
+	Company string `json:"company"`
+	// Currency is the ISO 4217 code that sales are kept in. Orders in any
+	// other currency are refused.
+	Currency string `json:"currency"`
+	// Warehouse is the code of the warehouse that ships.
+	Warehouse string `json:"warehouse"`
+	// Products are the codes of the service products that carry what is not an
+	// article.
+	Products Products `json:"products,omitzero"`
+}
+
+// Products are codes of products of the type Service. None but Tax may have a
+// customer tax.
+type Products struct {
+	Shipping string `json:"shipping,omitempty"` // WB-SHIPPING if empty
+	Discount string `json:"discount,omitempty"` // WB-DISCOUNT if empty
+	// Tax has one customer tax of 100 % that books to the account of taxes
+	// owed; WB-TAX if empty.
+	Tax string `json:"tax,omitempty"`
+	// TaxBase takes back the base on which Tax is computed; WB-TAX-BASE if empty.
+	TaxBase string `json:"tax_base,omitempty"`
+	// TaxIncluded takes taxes out of the revenue of prices that contain them;
+	// WB-TAX-INCL if empty.
+	TaxIncluded string `json:"tax_included,omitempty"`
+	Tip         string `json:"tip,omitempty"`      // WB-TIP if empty
+	Duties      string `json:"duties,omitempty"`   // WB-DUTIES if empty
+	Fees        string `json:"fees,omitempty"`     // WB-FEES if empty
+	Rounding    string `json:"rounding,omitempty"` // WB-ROUNDING if empty
+	// Unshipped stands for articles that leave no warehouse: gift cards,
+	// digital goods, canceled quantities; WB-UNSHIPPED if empty.
+	Unshipped string `json:"unshipped,omitempty"`
+}
+
+func (p *Products) complete() {
+	for _, d := range []struct {
+		code      *string
+		otherwise string
+	}{
+		{&p.Shipping, "WB-SHIPPING"}, {&p.Discount, "WB-DISCOUNT"}, {&p.Tax, "WB-TAX"}, {&p.TaxBase, "WB-TAX-BASE"},
+		{&p.TaxIncluded, "WB-TAX-INCL"}, {&p.Tip, "WB-TIP"}, {&p.Duties, "WB-DUTIES"}, {&p.Fees, "WB-FEES"},
+		{&p.Rounding, "WB-ROUNDING"}, {&p.Unshipped, "WB-UNSHIPPED"},
+	} {
+		if *d.code == "" {
+			*d.code = d.otherwise
+		}
+	}
+}
+
+func (p Products) codes() []string {
+	return []string{p.Shipping, p.Discount, p.Tax, p.TaxBase, p.TaxIncluded, p.Tip, p.Duties, p.Fees, p.Rounding, p.Unshipped}
+}
+
+// Connector is one connection to a Tryton database. It is safe for concurrent
+// use.
+type Connector struct {
+	settings Settings
+	currency retail.Currency
+	base     *url.URL
+	password string
+	client   *egress.Client
+	now      func() time.Time
+
+	mu      sync.Mutex
+	session string // the Authorization header; "" is signed out
+	records *records
+}
+
+// New checks the settings strictly: an unknown or missing one is a
+// configuration fault that names it. With a client, secrets must hold
+// "password"; with a nil client nothing but the settings is of use.
+func New(settings json.RawMessage, secrets map[string]string, client *egress.Client, now func() time.Time) (*Connector, error) {
+	s, err := decodeSettings(settings)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connector{settings: s, password: secrets["password"], client: client, now: now}
+	if c.base, err = parseBase(s.URL); err != nil {
+		return nil, err
+	}
+	if c.currency, err = retail.ParseCurrency(s.Currency); err != nil {
+		return nil, misconfigured("currency", s.Currency, "is not in ISO 4217")
+	}
+	if client != nil && c.password == "" {
+		return nil, misconfigured("password", "", "is missing from the connection's secrets")
+	}
+	return c, nil
+}
+
+var databaseName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
+
+func decodeSettings(raw json.RawMessage) (Settings, error) {
+	var s Settings
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return s, misconfigured(wrong.Field, "", "must be a "+wrong.Type.String()+", not a "+wrong.Value)
+		}
+		return s, fault.Wrap(fault.Permanent, fault.Configuration, err, "reading the Tryton settings")
+	}
+	if dec.More() {
+		return s, misconfigured("settings", "", "has text after the JSON object")
+	}
+	if s.Series == "" {
+		s.Series = Series
+	}
+	s.Products.complete()
+	for _, required := range []struct{ field, value string }{
+		{"url", s.URL}, {"database", s.Database}, {"user", s.User},
+		{"company", s.Company}, {"currency", s.Currency}, {"warehouse", s.Warehouse},
+	} {
+		if required.value == "" {
+			return s, misconfigured(required.field, "", "is missing")
+		}
+	}
+	switch {
+	case !databaseName.MatchString(s.Database):
+		return s, misconfigured("database", s.Database, "must consist of letters, digits, _ and -")
+	case s.Series != Series:
+		return s, misconfigured("series", s.Series, "must be "+Series)
+	case strings.Contains(s.User, ":"):
+		// It would end the user's name in the session's header.
+		return s, misconfigured("user", "", "must not contain a colon")
+	}
+	seen := map[string]bool{}
+	for _, code := range s.Products.codes() {
+		if seen[code] {
+			return s, misconfigured("products", code, "names one product for two purposes")
+		}
+		seen[code] = true
+	}
+	return s, nil
+}
+
+func parseBase(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, misconfigured("url", "", "must be a scheme, a host and at most a path")
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return nil, misconfigured("url", s, "must use https")
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func misconfigured(field, value, message string) *fault.Error {
+	return fault.New(fault.Permanent, fault.Configuration, "%s", message).At(field, value)
+}
+
+// product is an article or a service as sales need it.
+type product struct {
+	ID   int64  `json:"id"`
+	Code string `json:"code"`
+	Type string `json:"type"`
+	Unit int64  `json:"default_uom"`
+	// Template leads to the taxes that invoices are checked against.
+	Template struct {
+		Category struct {
+			Taxes ids `json:"customer_taxes"`
+		} `json:"account_category."`
+	} `json:"template."`
+}
+
+func (p product) taxes() ids { return p.Template.Category.Taxes }
+
+// records are the ids of what the settings name. They are read once a session.
+type records struct {
+	company, currency, warehouse int64
+	services                     map[string]product
+}
+
+// setup returns the records that the settings name, or says which of them the
+// database lacks.
+func (c *Connector) setup(ctx context.Context) (*records, error) {
+	c.mu.Lock()
+	known := c.records
+	c.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	var series string
+	if err := c.ask(ctx, "/rpc/", "", "common.server.version", &series); err != nil {
+		return nil, err
+	}
+	if series != c.settings.Series {
+		return nil, misconfigured("series", c.settings.Series, "is not what the server runs, which is "+series)
+	}
+	var r records
+	for _, named := range []struct {
+		into                *int64
+		model, field, value string
+		domain              domain
+	}{
+		{&r.company, "company.company", "company", c.settings.Company, domain{{"party.name", "=", c.settings.Company}}},
+		{&r.warehouse, "stock.location", "warehouse", c.settings.Warehouse, domain{{"code", "=", c.settings.Warehouse}, {"type", "=", "warehouse"}}},
+	} {
+		var found ids
+		if err := c.read(ctx, "model."+named.model+".search", &found, named.domain, 0, 2, nil, rpcContext{}); err != nil {
+			return nil, err
+		}
+		if len(found) != 1 {
+			return nil, misconfigured(named.field, named.value, "must be exactly one in Tryton's "+named.model)
+		}
+		*named.into = found[0]
+	}
+	var err error
+	if r.currency, err = c.currencyID(ctx); err != nil {
+		return nil, err
+	}
+	if r.services, err = c.services(ctx, r.company); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.records = &r
+	c.mu.Unlock()
+	return &r, nil
+}
+
+// currencyID requires that Tryton rounds the currency to ISO 4217's digits:
+// any other rounding would change totals.
+func (c *Connector) currencyID(ctx context.Context) (int64, error) {
+	var found []struct {
+		ID       int64   `json:"id"`
+		Rounding decimal `json:"rounding"`
+	}
+	if err := c.read(ctx, "model.currency.currency.search_read", &found, domain{{"code", "=", c.settings.Currency}}, 0, 2, nil, []string{"rounding"}, rpcContext{}); err != nil {
+		return 0, err
+	}
+	if len(found) != 1 {
+		return 0, misconfigured("currency", c.settings.Currency, "must be exactly one in Tryton's currency.currency")
+	}
+	if m, err := retail.ParseMoney(string(found[0].Rounding), c.currency); err != nil || m.Amount != 1 {
+		return 0, misconfigured("currency", c.settings.Currency, "is rounded to "+string(found[0].Rounding)+" in Tryton, which is not its smallest unit")
+	}
+	return found[0].ID, nil
+}
+
+func (c *Connector) services(ctx context.Context, company int64) (map[string]product, error) {
+	codes := c.settings.Products.codes()
+	found, err := c.products(ctx, company, codes)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]product, len(codes))
+	for _, code := range codes {
+		ps := found[code]
+		switch {
+		case len(ps) != 1:
+			return nil, misconfigured("products", code, "must be the code of exactly one active product in Tryton")
+		case ps[0].Type != "service":
+			return nil, misconfigured("products", code, "must be a product of the type service")
+		case code == c.settings.Products.Tax && len(ps[0].taxes()) == 0:
+			return nil, misconfigured("products.tax", code, "needs a customer tax of 100 % in its account category")
+		case code != c.settings.Products.Tax && len(ps[0].taxes()) > 0:
+			return nil, misconfigured("products", code, "must not have a customer tax")
+		}
+		out[code] = ps[0]
+	}
+	return out, nil
+}
+
+// products reads active products by code, with one call.
+func (c *Connector) products(ctx context.Context, company int64, codes []string) (map[string][]product, error) {
+	var found []product
+	if err := c.read(ctx, "model.product.product.search_read", &found, domain{{"code", "in", codes}}, 0, nil, nil,
+		[]string{"code", "type", "default_uom", "template.account_category.customer_taxes"}, rpcContext{"company": company}); err != nil {
+		return nil, err
+	}
+	out := make(map[string][]product, len(found))
+	for _, p := range found {
+		out[p.Code] = append(out[p.Code], p)
+	}
+	return out, nil
+}
