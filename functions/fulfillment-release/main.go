@@ -1,0 +1,13 @@
+// fulfillment-release asks the warehouse to ship.
+package main
+
+import (
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/waybillhq/waybill/internal/boot"
+)
+
+func main() {
+	p := boot.New().Must("DOCUMENTS_TABLE", "INVENTORY_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE")
+	lambda.Start(p.Task("fulfillment-release", p.Fulfillment().Release))
+}

@@ -1,0 +1,13 @@
+// order-intake turns deliveries into received orders.
+package main
+
+import (
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/waybillhq/waybill/internal/boot"
+)
+
+func main() {
+	p := boot.New().Must("DOCUMENTS_TABLE", "INBOX_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "RAW_BUCKET", "ORDER_QUEUE", "FULFILLMENT_MACHINE")
+	lambda.Start(boot.Batch(p, "order-intake", p.Env("ORDER_QUEUE"), p.Order().Take))
+}

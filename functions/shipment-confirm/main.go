@@ -1,0 +1,13 @@
+// shipment-confirm tells the channel what left, with its tracking number.
+package main
+
+import (
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/waybillhq/waybill/internal/boot"
+)
+
+func main() {
+	p := boot.New().Must("DOCUMENTS_TABLE", "INVENTORY_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE")
+	lambda.Start(p.Task("shipment-confirm", p.ShipmentPhase().Confirm))
+}

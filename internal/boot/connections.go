@@ -1,0 +1,122 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/catalog"
+	"github.com/waybillhq/waybill/internal/credential"
+	"github.com/waybillhq/waybill/internal/egress"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/tenancy"
+)
+
+// keep is how long configuration and credentials may be seen as they were.
+const keep = 60 * time.Second
+
+// Connections opens connections from the stored configuration. Its answers are
+// kept for a minute; failures are not kept.
+type Connections struct {
+	Store  tenancy.Store
+	Sealer credential.Sealer
+	Client *egress.Client
+	Now    func() time.Time
+
+	mu        sync.Mutex
+	retailers map[retail.Tenant]kept[tenancy.Retailer]
+	opened    map[openKey]kept[any]
+}
+
+type kept[T any] struct {
+	value T
+	until time.Time
+}
+
+type openKey struct {
+	tenant     retail.Tenant
+	connection string
+}
+
+// Retailer returns a tenant's configuration.
+func (c *Connections) Retailer(ctx context.Context, t retail.Tenant) (tenancy.Retailer, error) {
+	now := c.Now()
+	c.mu.Lock()
+	k, ok := c.retailers[t]
+	c.mu.Unlock()
+	if ok && now.Before(k.until) {
+		return k.value, nil
+	}
+	r, err := c.Store.Retailer(ctx, t)
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return r, fault.Wrap(fault.Permanent, fault.Configuration, err, "reading the configuration").At("tenant", t.String())
+	}
+	if err != nil {
+		return r, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retailers == nil {
+		c.retailers = map[retail.Tenant]kept[tenancy.Retailer]{}
+	}
+	c.retailers[t] = kept[tenancy.Retailer]{r, now.Add(keep)}
+	return r, nil
+}
+
+// Route implements flow.Connections.
+func (c *Connections) Route(ctx context.Context, t retail.Tenant, channel string) (flow.Route, error) {
+	r, err := c.Retailer(ctx, t)
+	if err != nil {
+		return flow.Route{}, err
+	}
+	w, ok := r.Route(channel)
+	if !ok {
+		return flow.Route{}, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no route for this channel").At("routes.channel", channel)
+	}
+	return flow.Route{Channel: w.Channel, ERP: w.ERP, Warehouse: w.Warehouse, Location: w.Location, ConfigVersion: r.Version}, nil
+}
+
+// Open implements flow.Connections.
+func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection string) (any, error) {
+	key, now := openKey{t, connection}, c.Now()
+	c.mu.Lock()
+	k, ok := c.opened[key]
+	c.mu.Unlock()
+	if ok && now.Before(k.until) {
+		return k.value, nil
+	}
+	r, err := c.Retailer(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := r.Connection(connection)
+	if !ok {
+		return nil, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", connection)
+	}
+	secrets := map[string]string{}
+	sealed, err := c.Store.Credential(ctx, t, connection)
+	switch {
+	case errors.Is(err, tenancy.ErrNotFound):
+		return nil, fault.Wrap(fault.Permanent, fault.Configuration, err, "opening the connection").At("connection", connection)
+	case err != nil:
+		return nil, err
+	}
+	if err := c.Sealer.Open(ctx, t, connection, sealed, &secrets); err != nil {
+		return nil, fmt.Errorf("opening the credential of %s: %w", connection, err)
+	}
+	opened, err := catalog.Open(conn.Connector, conn.Settings, secrets, c.Client, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opened == nil {
+		c.opened = map[openKey]kept[any]{}
+	}
+	c.opened[key] = kept[any]{opened, now.Add(keep)}
+	return opened, nil
+}

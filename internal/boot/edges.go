@@ -1,0 +1,137 @@
+package boot
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/waybillhq/waybill/internal/eventbus"
+	"github.com/waybillhq/waybill/internal/hook"
+)
+
+// Webhook makes the HTTP API's handler of a receiver. Its answers have no
+// body: a vendor needs none, and an attacker shall learn nothing.
+func Webhook(p *Platform, r *hook.Receiver) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	return func(ctx context.Context, req events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		began := time.Now()
+		body := []byte(req.Body)
+		if req.IsBase64Encoded {
+			var err error
+			if body, err = base64.StdEncoding.DecodeString(req.Body); err != nil {
+				return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest}, nil
+			}
+		}
+		h := http.Header{}
+		for k, v := range req.Headers {
+			h.Set(k, v)
+		}
+		address := req.PathParameters["address"]
+		out := r.Receive(ctx, address, h, body)
+		p.Log.Info("webhook-receive", "status", out.Status, "reason", out.Reason, "tenant", out.Tenant, "topic", out.Topic,
+			"flow", out.Flow, "bytes", len(body), "ms", time.Since(began).Milliseconds())
+		if out.Status == http.StatusRequestEntityTooLarge {
+			p.Metric("webhook-receive", "BodyTooLarge", "Count", 1)
+		}
+		return events.APIGatewayV2HTTPResponse{StatusCode: out.Status}, nil
+	}
+}
+
+// Metric writes a number in CloudWatch's embedded metric format.
+func (p *Platform) Metric(function, name, unit string, value float64, more ...any) {
+	line := map[string]any{
+		"_aws": map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": []any{map[string]any{
+			"Namespace": "Waybill", "Dimensions": [][]string{{"Function"}}, "Metrics": []any{map[string]string{"Name": name, "Unit": unit}},
+		}}},
+		"Function": function, name: value,
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		line[fmt.Sprint(more[i])] = more[i+1]
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		p.Log.Warn("writing a metric", "error", err)
+		return
+	}
+	_, _ = os.Stdout.Write(append(b, '\n')) // a log that cannot be written has nobody to tell
+}
+
+// maxEvents is EventBridge's limit of one call.
+const maxEvents = 10
+
+// Publish makes the stream's handler: timeline entries become events. From the
+// first that could not be published on, the batch is read again.
+func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int, error)) func(context.Context, events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
+	return func(ctx context.Context, batch events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
+		began := time.Now()
+		var out []eventbus.Event
+		var numbers []string
+		for _, rec := range batch.Records {
+			if e, ok := entry(rec); ok {
+				out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
+			}
+		}
+		res := events.DynamoDBEventResponse{BatchItemFailures: []events.DynamoDBBatchItemFailure{}}
+		for at := 0; at < len(out); at += maxEvents {
+			part := out[at:min(at+maxEvents, len(out))]
+			refused, err := publish(ctx, part)
+			if err != nil {
+				refused = []int{0}
+				p.Log.Warn("event-publish", "error", err)
+			}
+			if len(refused) > 0 {
+				res.BatchItemFailures = append(res.BatchItemFailures, events.DynamoDBBatchItemFailure{ItemIdentifier: numbers[at+refused[0]]})
+				break
+			}
+		}
+		p.Log.Info("event-publish", "records", len(batch.Records), "events", len(out), "failed", len(res.BatchItemFailures), "ms", time.Since(began).Milliseconds())
+		return res, nil
+	}
+}
+
+// entry reads a timeline entry of the Documents table.
+func entry(rec events.DynamoDBEventRecord) (eventbus.Event, bool) {
+	it := rec.Change.NewImage
+	text := func(k string) string {
+		if v, ok := it[k]; ok && v.DataType() == events.DataTypeString {
+			return v.String()
+		}
+		return ""
+	}
+	if rec.EventName != string(events.DynamoDBOperationTypeInsert) || !strings.HasPrefix(text("sk"), "STEP#") {
+		return eventbus.Event{}, false
+	}
+	key := strings.Split(text("pk"), "#") // T, tenant, type, id
+	if len(key) != 4 {
+		return eventbus.Event{}, false
+	}
+	seq, err := strconv.ParseInt(strings.TrimPrefix(text("sk"), "STEP#"), 10, 64)
+	if err != nil {
+		return eventbus.Event{}, false
+	}
+	at, err := time.Parse(time.RFC3339Nano, text("at"))
+	if err != nil {
+		return eventbus.Event{}, false
+	}
+	data := map[string]string{}
+	if v, ok := it["data"]; ok && v.DataType() == events.DataTypeMap {
+		for k, d := range v.Map() {
+			if d.DataType() == events.DataTypeString {
+				data[k] = d.String()
+			}
+		}
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return eventbus.Event{}, false
+	}
+	return eventbus.Event{SpecVersion: "1.0", ID: key[3] + "." + strconv.FormatInt(seq, 10), Source: "/waybill/" + key[1],
+		Type: text("type"), Subject: key[2] + "/" + key[3], Time: at, Tenant: key[1], Sequence: seq, Correlation: text("correlation"), Data: raw}, true
+}

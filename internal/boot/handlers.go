@@ -1,0 +1,92 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
+)
+
+// Superseded is the error type of a task whose run no longer owns its
+// document; the machine ends there without a trace.
+const Superseded = "Superseded"
+
+// Task makes a state task of a flow's step. Its error's type is the fault's
+// kind, for the machine to catch, and its message carries the fault.
+func (p *Platform) Task(name string, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
+	return func(ctx context.Context, t document.Task) error {
+		began := time.Now()
+		err := step(ctx, t)
+		p.line(name, began, err, "tenant", t.Tenant.String(), "type", t.Type, "document", t.ID, "run", t.Run)
+		return taskError(err)
+	}
+}
+
+func taskError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, document.ErrSuperseded):
+		return messages.InvokeResponse_Error{Type: Superseded, Message: err.Error()}
+	case errors.Is(err, document.ErrConflict):
+		// Whoever changed the head owns it, or it is looked at again.
+		err = fault.Wrap(fault.Retryable, fault.StateConflict, err, "committing").After(time.Second)
+	}
+	return messages.InvokeResponse_Error{Type: string(fault.KindOf(err)), Message: fault.Encode(err)}
+}
+
+// line is the one line that an invocation logs. Faults hold no personal data.
+func (p *Platform) line(name string, began time.Time, err error, attrs ...any) {
+	attrs = append(attrs, "ms", time.Since(began).Milliseconds())
+	switch f := fault.Of(err); {
+	case err == nil:
+		p.Log.Info(name, attrs...)
+	case errors.Is(err, document.ErrSuperseded):
+		p.Log.Info(name, append(attrs, "outcome", "superseded")...)
+	case f != nil:
+		p.Log.Warn(name, append(attrs, "kind", f.Kind, "class", f.Class, "field", f.Field, "error", document.Reason(err))...)
+	default:
+		p.Log.Warn(name, append(attrs, "kind", fault.Retryable, "error", document.Reason(err))...)
+	}
+}
+
+// Batch makes an SQS handler of the handling of one message. A message that
+// failed is redelivered after a wait that doubles with every attempt, so that
+// an outage of minutes does not end in the dead-letter queue.
+func Batch[T any](p *Platform, name, queueURL string, one func(context.Context, T) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+	return func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
+		failed := []events.SQSBatchItemFailure{} // never nil: a null list fails the whole batch
+		for _, rec := range batch.Records {
+			began := time.Now()
+			var m T
+			outcome, err := "", json.Unmarshal([]byte(rec.Body), &m)
+			if err != nil {
+				err = fmt.Errorf("decoding the message: %w", err)
+			} else {
+				outcome, err = one(ctx, m)
+			}
+			p.line(name, began, err, "message", rec.MessageId, "outcome", outcome, "attempt", rec.Attributes["ApproximateReceiveCount"])
+			if err == nil {
+				continue
+			}
+			failed = append(failed, events.SQSBatchItemFailure{ItemIdentifier: rec.MessageId})
+			n, aerr := strconv.Atoi(rec.Attributes["ApproximateReceiveCount"])
+			if aerr != nil {
+				n = 1
+			}
+			wait := max(min(time.Second<<min(n, 10), 10*time.Minute), fault.RetryAfterOf(err))
+			if err := p.Queues.Hide(ctx, queueURL, rec.ReceiptHandle, min(wait, time.Hour)); err != nil {
+				p.Log.Warn(name, "error", err) // the queue's own visibility time-out follows
+			}
+		}
+		return events.SQSEventResponse{BatchItemFailures: failed}, nil
+	}
+}
