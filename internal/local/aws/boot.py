@@ -232,4 +232,9 @@ def update_resource(rtype, pid, old, new, stack, logical_id=None, old_attrs=None
     return _update(rtype, pid, old, new, stack, logical_id, old_attrs)
 E._parse_template, P._cfn_nested_stack_deploy, P._provision_resource, P._update_resource = parse_nested, deploy_nested, provision_resource, update_resource
 
+# 12. IAM: the loopback stands for TLS, so that a policy which demands encrypted transport can be deployed as it is.
+from ministack.core import iam_evaluator as IE
+_key = IE._resolve_condition_key
+IE._resolve_condition_key = lambda key, ctx: "true" if key.lower() == "aws:securetransport" else _key(key, ctx)
+
 if __name__ == "__main__": app.main()
