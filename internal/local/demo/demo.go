@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -199,26 +198,34 @@ func (d *Demo) deploy(ctx context.Context, c Config, functions []build.Function)
 		return err
 	}
 	d.APIURL = d.AWS.APIURL(d.Outputs["ApiId"])
-	d.Platform = boot.For(cfg, d.env, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	d.Platform = boot.For(cfg, environment(d.Outputs), slog.New(slog.DiscardHandler))
 	return nil
 }
 
-// env is the environment that the stack's functions have, for reading the
-// platform's state from outside.
-func (d *Demo) env(name string) string {
-	switch name {
-	case "ORDER_QUEUE":
-		return d.Outputs["OrderInboxQueue"]
-	case "SHIPMENT_QUEUE":
-		return d.Outputs["ShipmentInboxQueue"]
-	case "EGRESS_ALLOW":
-		return "127.0.0.0/8"
+// Attach opens the state of a platform that runs elsewhere on this machine.
+func Attach(endpoint, region, account string, outputs map[string]string, log *slog.Logger) *boot.Platform {
+	return boot.For(aws.Config{Region: region, BaseEndpoint: aws.String(endpoint),
+		Credentials: credentials.NewStaticCredentialsProvider(account, "local", "")}, environment(outputs), log)
+}
+
+// environment is the environment that the stack's functions have, made of the
+// stack's outputs, for reading the platform's state from outside.
+func environment(outputs map[string]string) func(string) string {
+	return func(name string) string {
+		switch name {
+		case "ORDER_QUEUE":
+			return outputs["OrderInboxQueue"]
+		case "SHIPMENT_QUEUE":
+			return outputs["ShipmentInboxQueue"]
+		case "EGRESS_ALLOW":
+			return "127.0.0.0/8"
+		}
+		var key strings.Builder
+		for part := range strings.SplitSeq(strings.ToLower(name), "_") {
+			key.WriteString(strings.ToUpper(part[:1]) + part[1:])
+		}
+		return outputs[key.String()]
 	}
-	var key strings.Builder
-	for part := range strings.SplitSeq(strings.ToLower(name), "_") {
-		key.WriteString(strings.ToUpper(part[:1]) + part[1:])
-	}
-	return d.Outputs[key.String()]
 }
 
 func (d *Demo) configure(ctx context.Context, c Config) error {

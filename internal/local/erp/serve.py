@@ -15,6 +15,22 @@ def watch():
 
 threading.Thread(target=watch, daemon=True).start()
 
+import werkzeug.serving  # noqa: E402
+
+# One request at a time: SQLite has one writer, and requests that wait for it
+# inside their transactions fail, or give two records one number.
+turn, run_simple = threading.Lock(), werkzeug.serving.run_simple
+
+
+def in_turn(hostname, port, app, **options):
+    def one_at_a_time(environ, start_response):
+        with turn:
+            return app(environ, start_response)
+    run_simple(hostname, port, one_at_a_time, **options)
+
+
+werkzeug.serving.run_simple = in_turn
+
 from trytond.cli import main  # noqa: E402
 
 sys.argv[0] = 'trytond'

@@ -1,0 +1,117 @@
+//go:build unix
+
+// Package cli is the waybill command.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are all verbs; kong reads the tags.
+type commands struct {
+	Up         up         `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
+	Down       down       `cmd:"" help:"Stop what up started."`
+	Status     status     `cmd:"" help:"Say what runs and where."`
+	Decode     decode     `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
+	Trace      trace      `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
+	Emit       emit       `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
+	Exceptions exceptions `cmd:"" help:"List what is parked, why, and what to do."`
+}
+
+// streams are a command's input and outputs.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// errSilent ends a command that has said everything with exit code 1.
+var errSilent = errors.New("failed")
+
+// Run executes one command line and returns its exit code: 0 done, 1 failed,
+// 2 a wrong command line.
+func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	code := -1
+	var c commands
+	parser, err := kong.New(&c, kong.Name("waybill"), kong.Writers(out, errs), kong.Exit(func(n int) { code = n }),
+		kong.Description("Waybill keeps a retailer's storefronts, warehouses and ERP in step."), kong.UsageOnError())
+	if err != nil {
+		_, _ = fmt.Fprintln(errs, "waybill:", err)
+		return 1
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if code >= 0 { // --help
+		return code
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(errs, "waybill: %v\nRun waybill --help for the commands.\n", err)
+		return 2
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	switch err := k.Run(streams{in, out, errs}); {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSilent):
+		return 1
+	default:
+		_, _ = fmt.Fprintln(errs, "waybill:", err)
+		return 1
+	}
+}
+
+// root finds the repository: the folder with template.yaml, here or above.
+func root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("finding the current folder: %w", err)
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "template.yaml")); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("there is no template.yaml in %s or above; run waybill inside its repository", dir)
+		}
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return nil
+}
+
+// read reads a file, or standard input for "-", up to limit bytes.
+func (s streams) read(path string, limit int64) ([]byte, error) {
+	from := s.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading the payload: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		from = f
+	}
+	b, err := io.ReadAll(io.LimitReader(from, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the payload: %w", err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("reading the payload: %s is larger than %d MiB", path, limit>>20)
+	}
+	return b, nil
+}
