@@ -4,11 +4,14 @@
 package journey_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,9 +111,15 @@ func await(t *testing.T, o demo.Placement, want retail.State, limit time.Duratio
 	}
 }
 
-// crossCheck ends every journey: all orders so far, in all systems.
-func crossCheck(t *testing.T) {
-	t.Helper()
+func TestEveryJourneyEndsInTheCrossCheck(t *testing.T) {
+	t.Run("journeys", func(t *testing.T) {
+		t.Run("a shopper's order is closed everywhere", straight)
+		t.Run("a storm of duplicates is one order", storm)
+		t.Run("a lost webhook is found by the reconcile", lost)
+		t.Run("an ERP that is down for a while delays and loses nothing", outage)
+		t.Run("a function killed between two effects repeats neither", killed)
+		t.Run("an order of 2,000 lines works", long)
+	})
 	findings, err := platform.CrossCheck(t.Context(), placed.all)
 	if err != nil {
 		t.Fatal(err)
@@ -120,11 +129,95 @@ func crossCheck(t *testing.T) {
 	}
 }
 
-func TestAShoppersOrderIsClosedEverywhere(t *testing.T) {
+func straight(t *testing.T) {
 	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "MUG-STONE", Quantity: 2}, {SKU: "TEE-BLK-M", Quantity: 1}}})
-	got := await(t, o, retail.Closed, 60*time.Second)
+	got := await(t, o, retail.Closed, 2*time.Minute)
 	if got.ERP == "" || got.Release == "" || got.Tracking == "" || got.Invoice == "" {
 		t.Errorf("numbers are missing: %+v", got)
 	}
-	crossCheck(t)
+}
+
+func storm(t *testing.T) {
+	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "TOTE-NAT", Quantity: 1}}, Duplicate: 9})
+	await(t, o, retail.Closed, 2*time.Minute)
+}
+
+func lost(t *testing.T) {
+	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "CANDLE-FIG", Quantity: 1}}, DropWebhook: true})
+	if err := platform.Invoke(t.Context(), "OrderReconcile"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, o, retail.Closed, 2*time.Minute)
+}
+
+func outage(t *testing.T) {
+	platform.ERPGate.SetDown(true)
+	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "SOCK-3PK", Quantity: 1}}})
+	waited := false
+	for range 600 {
+		h, err := platform.Order(t.Context(), o.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited = h.Postponed > 0; waited {
+			break
+		}
+		pause(t)
+	}
+	platform.ERPGate.SetDown(false)
+	if !waited {
+		t.Error("the order was not postponed")
+	}
+	await(t, o, retail.Closed, 3*time.Minute)
+}
+
+// killed ends the function that is about to confirm the sales order, after it
+// has created it.
+func killed(t *testing.T) {
+	var once sync.Once
+	n := 0
+	platform.ERPGate.Before(func(body []byte) {
+		if bytes.Contains(body, []byte("model.sale.sale.quote")) {
+			once.Do(func() { n = kill("FulfillmentOrder") })
+		}
+	})
+	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "TEE-WHT-L", Quantity: 1}}})
+	await(t, o, retail.Closed, 4*time.Minute)
+	platform.ERPGate.Before(nil)
+	if n == 0 {
+		t.Error("no function was killed")
+	}
+}
+
+func long(t *testing.T) {
+	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "MUG-STONE", Quantity: 1}, {SKU: "CANDLE-FIG", Quantity: 2}}, LineCount: 2000})
+	await(t, o, retail.Closed, 5*time.Minute)
+}
+
+// kill ends all processes of a function, at once.
+func kill(function string) (n int) {
+	envs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return 0
+	}
+	for _, path := range envs {
+		env, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(env, []byte("AWS_LAMBDA_FUNCTION_NAME="+demo.StackName)) || !bytes.Contains(env, []byte(function)) ||
+			!bytes.Contains(env, []byte(platform.AWS.Endpoint)) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// pause is one turn of a poll.
+func pause(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
 }

@@ -42,7 +42,7 @@ var seeded = func() []erp.Product {
 		{SKU: "CANDLE-FIG", Title: "Fig candle", Price: "32.50", Stock: 2},
 		{SKU: "COUNTED", Title: "Counted by one test only", Price: "1", Stock: 41},
 	}
-	for i := range 2000 {
+	for i := range 620 {
 		ps = append(ps, erp.Product{SKU: fmt.Sprintf("LONG-%d", i), Title: "Filler", Price: "1.11", Stock: 1_000_000})
 	}
 	return ps

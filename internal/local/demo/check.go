@@ -25,14 +25,16 @@ type Order struct {
 	ID       string       `json:"id,omitempty"`
 	State    retail.State `json:"state"`
 	Parked   string       `json:"parked,omitempty"` // why, if it is
-	ERP      string       `json:"erp_number,omitempty"`
-	Release  string       `json:"warehouse_order,omitempty"`
-	Tracking string       `json:"tracking,omitempty"`
-	Invoice  string       `json:"invoice,omitempty"`
-	Total    retail.Money `json:"-"`
-	Amount   string       `json:"total"`
-	Currency string       `json:"currency"`
-	Closed   time.Time    `json:"closed_at,omitzero"`
+	// Postponed counts the waits that its timeline tells.
+	Postponed int          `json:"postponed,omitempty"`
+	ERP       string       `json:"erp_number,omitempty"`
+	Release   string       `json:"warehouse_order,omitempty"`
+	Tracking  string       `json:"tracking,omitempty"`
+	Invoice   string       `json:"invoice,omitempty"`
+	Total     retail.Money `json:"-"`
+	Amount    string       `json:"total"`
+	Currency  string       `json:"currency"`
+	Closed    time.Time    `json:"closed_at,omitzero"`
 }
 
 // Order looks an order of the storefront up.
@@ -68,6 +70,8 @@ func (d *Demo) Order(ctx context.Context, external string) (Order, error) {
 			if o.Tracking == "" {
 				o.Tracking = s.Data["tracking_number"]
 			}
+		case "retail.order.postponed.v1":
+			o.Postponed++
 		case "retail.order.invoiced.v1":
 			o.Invoice = s.Data["number"]
 		case "retail.order.closed.v1":

@@ -81,6 +81,7 @@ type Progress struct {
 type Demo struct {
 	AWS       *localaws.Server
 	ERP       *erp.Server
+	ERPGate   *Gate // what the platform reaches the ERP through
 	Shop      *shopifytest.Server
 	Warehouse *shipbobtest.Server
 	Platform  *boot.Platform
@@ -238,11 +239,18 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("opening a port for the warehouse: %w", err)
 	}
+	books, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("opening a port before the ERP: %w", err)
+	}
+	if d.ERPGate, err = newGate(d.ERP.URL); err != nil {
+		return fmt.Errorf("reaching the ERP: %w", err)
+	}
 	d.ShopURL, d.StockURL = "http://"+shop.Addr().String(), "http://"+warehouse.Addr().String()
 	vars := map[string]string{
 		"SHOPIFY_URL": d.ShopURL, "SHOPIFY_ACCESS_TOKEN": shopToken, "SHOPIFY_WEBHOOK_SECRET": shopSecret,
 		"SHIPBOB_URL": d.StockURL, "SHIPBOB_ACCESS_TOKEN": warehouseToken, "SHIPBOB_WEBHOOK_SECRET": warehouseSecret,
-		"TRYTON_URL": d.ERP.URL, "TRYTON_DATABASE": d.ERP.Database, "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
+		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
 	}
 	folder, err := partner.Load(filepath.Join(c.Root, "infra", "partners", "demo"), func(n string) (string, bool) { v, ok := vars[n]; return v, ok })
 	if err != nil {
@@ -261,7 +269,7 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	}
 	d.Warehouse = shipbobtest.NewServer(shipbobtest.Options{AccessToken: warehouseToken, WebhookSecret: warehouseSecret,
 		WebhookURL: d.HookURL(Warehouse), Catalogue: items, HoldOrders: c.HoldOrders, AutoShipDelay: 300 * time.Millisecond})
-	for l, h := range map[net.Listener]http.Handler{shop: d.Shop, warehouse: d.Warehouse} {
+	for l, h := range map[net.Listener]http.Handler{shop: d.Shop, warehouse: d.Warehouse, books: d.ERPGate} {
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		d.servers = append(d.servers, s)
 		go func() { _ = s.Serve(l) }() // ends with Close
@@ -318,9 +326,6 @@ func (d *Demo) Invoke(ctx context.Context, output string) error {
 	}
 	return nil
 }
-
-// StopERP ends the ERP alone.
-func (d *Demo) StopERP(ctx context.Context) error { return d.ERP.Stop(ctx) }
 
 // Stop ends everything and returns once it is gone.
 func (d *Demo) Stop(ctx context.Context) error {

@@ -181,6 +181,8 @@ func (b *builder) command(ctx context.Context, dir, what string, argv ...string)
 const passwordFile = "password"
 
 // writeConfig writes the server's configuration into dir and returns its path.
+// A transaction keeps more records at hand than by default: a sale with more
+// lines than those is read again for every line.
 func writeConfig(dir string, port int) (string, error) {
 	path := filepath.Join(dir, "trytond.conf")
 	text := `[database]
@@ -190,6 +192,9 @@ list = False
 
 [web]
 listen = 127.0.0.1:` + strconv.Itoa(port) + `
+
+[cache]
+record = 20000
 
 [session]
 max_attempt = 100
