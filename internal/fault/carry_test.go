@@ -14,7 +14,7 @@ func TestAFaultArrivesAsItLeft(t *testing.T) {
 		At("total", "12.51").After(3 * time.Second).OutcomeUnknown()
 	got := fault.Decode(fault.Encode(fmt.Errorf("creating the sales order: %w", f)))
 	if got.Kind != f.Kind || got.Class != f.Class || got.Field != f.Field || got.Value != f.Value ||
-		got.RetryAfter != f.RetryAfter || !got.Unknown || got.Error() != f.Error() {
+		got.RetryAfter != f.RetryAfter || !got.Unknown || got.Message != "certifying: 12.50 against 12.51" {
 		t.Errorf("got %+v, want %+v", got, f)
 	}
 }

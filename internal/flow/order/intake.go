@@ -133,7 +133,7 @@ func (d delivery) accept(ctx context.Context) (string, error) {
 	if err != nil {
 		return d.refuse(ctx, o, person, err)
 	}
-	h, change, err := d.create(&o, person, route.ConfigVersion)
+	h, change, err := d.create(ctx, &o, person, route.ConfigVersion)
 	if err != nil {
 		return "", err
 	}
@@ -174,7 +174,7 @@ func (d delivery) head(o retail.Order) document.Head {
 	}
 }
 
-func (d delivery) create(o *retail.Order, person retail.Person, config int64) (document.Head, document.Change, error) {
+func (d delivery) create(ctx context.Context, o *retail.Order, person retail.Person, config int64) (document.Head, document.Change, error) {
 	h := d.head(*o)
 	h.Body, h.ConfigVersion, o.ID = 1, config, h.ID
 	to, steps := retail.Received, []document.Step{{Type: document.Event(h.Type, "received"), Data: map[string]string{
@@ -190,16 +190,27 @@ func (d delivery) create(o *retail.Order, person retail.Person, config int64) (d
 	if err != nil {
 		return h, c, err
 	}
-	c.Body, c.Person, c.Refs = o, &person, d.refs(*o)
-	return c.Head, c, nil
+	c.Body, c.Person = o, &person
+	c.Refs, err = d.refs(ctx, *o)
+	return c.Head, c, err
 }
 
-func (d delivery) refs(o retail.Order) []document.Ref {
+// refs are the numbers that lead to the order. Its number is what people
+// search for; a channel may give one twice, and then it leads to the first.
+func (d delivery) refs(ctx context.Context, o retail.Order) ([]document.Ref, error) {
 	refs := []document.Ref{d.ref("order", o.ExternalID)}
-	if o.Number != "" {
-		refs = append(refs, d.ref("order_number", o.Number))
+	if o.Number == "" {
+		return refs, nil
 	}
-	return refs
+	number := d.ref("order_number", o.Number)
+	found, err := d.Life.Store.Resolve(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	if _, taken := found[number]; !taken {
+		refs = append(refs, number)
+	}
+	return refs, nil
 }
 
 // update handles a delivery about an order that is known.
@@ -264,7 +275,9 @@ func (d delivery) refuse(ctx context.Context, o retail.Order, person retail.Pers
 		o.ID, c.Head.Body = h.ID, 1
 		c.Body, c.Person = o, &person
 	}
-	c.Refs = d.refs(o)
+	if c.Refs, err = d.refs(ctx, o); err != nil {
+		return "", err
+	}
 	return d.finish(ctx, Parked, document.Transaction{Changes: []document.Change{c}, Exceptions: []document.Exception{x}})
 }
 

@@ -292,3 +292,17 @@ func bump(t *testing.T, body string) string {
 	}
 	return strings.Replace(body, field, `"updated_at":"2097-`, 1)
 }
+
+func TestTwoOrdersOfOneNumberAreBothTakenIn(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	other := strings.ReplaceAll(string(body), id, "77"+id)
+	for event, payload := range map[string]string{"e1": string(body), "e2": other} {
+		if got := b.take(event, []byte(payload)); got != order.Accepted {
+			t.Errorf("outcome = %s", got)
+		}
+	}
+	if a, z := b.head(id), b.head("77"+id); a.Number != z.Number || a.ID == z.ID {
+		t.Errorf("heads = %+v, %+v", a, z)
+	}
+}
