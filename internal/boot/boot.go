@@ -4,14 +4,13 @@ package boot
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -47,6 +46,9 @@ type Platform struct {
 	Store  *dynamo.Store
 	Queues queue.Queues
 	Env    func(string) string
+
+	connect     sync.Once
+	connections *Connections
 }
 
 // New reads the environment. It makes no network call.
@@ -110,9 +112,18 @@ func (p *Platform) Bus() eventbus.Bus {
 	return eventbus.Bus{Client: eventbridge.NewFromConfig(p.AWS), Name: p.Env("EVENT_BUS")}
 }
 
-// Connections opens tenants' connections.
+// Connections opens tenants' connections. All parts of a function share one,
+// so that each configuration and credential is read once.
 func (p *Platform) Connections() *Connections {
-	var allow []netip.Prefix
+	p.connect.Do(func() {
+		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...), Now: time.Now}
+	})
+	return p.connections
+}
+
+// privateNetworks are the prefixes that vendors' addresses may lie in although
+// they are not public.
+func (p *Platform) privateNetworks() (allow []netip.Prefix) {
 	for s := range strings.SplitSeq(p.Env("EGRESS_ALLOW"), ",") {
 		if s == "" {
 			continue
@@ -124,7 +135,7 @@ func (p *Platform) Connections() *Connections {
 		}
 		allow = append(allow, prefix)
 	}
-	return &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, allow...), Now: time.Now}
+	return allow
 }
 
 // Receiver acknowledges webhooks.
@@ -166,12 +177,8 @@ func (p *Platform) Hand(flow string) func(ctx context.Context, m inbox.Message) 
 		if err != nil {
 			return err
 		}
-		if len(body) > inbox.InlineLimit {
-			sum := sha256.Sum256(body)
-			m.Body, m.Blob = "", "raw/inbox/"+m.Tenant.String()+"/"+m.ReceivedAt.UTC().Format("2006/01/02")+"/"+hex.EncodeToString(sum[:])+".json"
-			if err := payloads.Put(ctx, m.Blob, body); err != nil {
-				return err
-			}
+		if m, err = m.Carry(ctx, body, payloads.Put); err != nil {
+			return err
 		}
 		_, err = p.Enqueue(ctx, flow, m)
 		return err

@@ -102,8 +102,13 @@ func running(root string) (Local, error) {
 	var other *lock.HeldError
 	switch {
 	case err == nil:
-		_ = held.Release()
-		if os.Remove(localPath(root)) == nil {
+		// Removed under the lock, so that it is never the file of a run that
+		// begins meanwhile.
+		stale := os.Remove(localPath(root)) == nil
+		if err := held.Release(); err != nil {
+			return l, err
+		}
+		if stale {
 			return l, fmt.Errorf("a stale local.json of an ended run was removed: %w", errNotRunning)
 		}
 		return l, errNotRunning
@@ -168,8 +173,10 @@ func (c down) Run(ctx context.Context, s streams) error {
 	for {
 		held, err := lock.Acquire(lockPath(top), time.Now)
 		if err == nil {
-			_ = os.Remove(localPath(top))
-			_ = held.Release()
+			_ = os.Remove(localPath(top)) // the run that ended may have done it
+			if err := held.Release(); err != nil {
+				return err
+			}
 			return c.say(s, true, fmt.Sprintf("stopped process %d and all it had started", l.PID))
 		}
 		select {

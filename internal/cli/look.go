@@ -64,8 +64,9 @@ func (c decode) Run(s streams) error {
 		if err != nil {
 			return explain(s, err)
 		}
+		o.Schema = retail.SchemaVersion
 		certificate, cerr := retail.Certify(o)
-		if err := printJSON(s.out, map[string]any{"order": withoutTenant(o), "person": person, "certificate": certificate}); err != nil {
+		if err := printJSON(s.out, map[string]any{"order": o, "person": person, "certificate": certificate}); err != nil {
 			return err
 		}
 		if cerr != nil {
@@ -83,12 +84,6 @@ func (c decode) Run(s streams) error {
 		return printJSON(s.out, map[string]any{"shipment": sh})
 	}
 	return nil
-}
-
-// withoutTenant is the order as it is; a file belongs to no retailer.
-func withoutTenant(o retail.Order) retail.Order {
-	o.Schema = retail.SchemaVersion
-	return o
 }
 
 // explain tells a fault in its parts.

@@ -5,8 +5,6 @@ package hook
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -105,14 +103,8 @@ func (r *Receiver) Receive(ctx context.Context, address string, h http.Header, b
 	}
 	m := inbox.Message{Schema: retail.SchemaVersion, Tenant: tenant, Connection: e.hook.Connection, Connector: e.hook.Connector,
 		Topic: a.Topic, EventID: a.EventID, TriggeredAt: a.TriggeredAt, ReceivedAt: now}
-	if len(body) <= inbox.InlineLimit {
-		m = m.WithBody(body)
-	} else {
-		sum := sha256.Sum256(body)
-		m.Blob = "raw/inbox/" + id + "/" + now.UTC().Format("2006/01/02") + "/" + hex.EncodeToString(sum[:]) + ".json"
-		if err := r.Put(ctx, m.Blob, body); err != nil {
-			return Outcome{Status: http.StatusServiceUnavailable, Reason: err.Error(), Tenant: id, Topic: a.Topic, Flow: a.Flow}
-		}
+	if m, err = m.Carry(ctx, body, r.Put); err != nil {
+		return Outcome{Status: http.StatusServiceUnavailable, Reason: err.Error(), Tenant: id, Topic: a.Topic, Flow: a.Flow}
 	}
 	known, err := r.Enqueue(ctx, a.Flow, m)
 	if err != nil {

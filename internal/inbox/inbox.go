@@ -49,6 +49,17 @@ func (m Message) WithBody(b []byte) Message {
 	return m
 }
 
+// Carry gives the message its body: inline, or put under the hash of its
+// content where it is too large for a message.
+func (m Message) Carry(ctx context.Context, body []byte, put func(ctx context.Context, key string, body []byte) error) (Message, error) {
+	if len(body) <= InlineLimit {
+		return m.WithBody(body), nil
+	}
+	sum := sha256.Sum256(body)
+	m.Body, m.Blob = "", "raw/inbox/"+m.Tenant.String()+"/"+m.ReceivedAt.UTC().Format("2006/01/02")+"/"+hex.EncodeToString(sum[:])+".json"
+	return m, put(ctx, m.Blob, body)
+}
+
 // Blobs reads what a message refers to.
 type Blobs interface {
 	Get(ctx context.Context, key string) ([]byte, error)

@@ -112,7 +112,7 @@ func Start(ctx context.Context, c Config) (d *Demo, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return c.step("Tryton ERP", func(detail func(string)) (err error) {
-			d.ERP, err = erp.Start(context.WithoutCancel(gctx), erp.Config{
+			d.ERP, err = erp.Start(gctx, erp.Config{
 				Dir: filepath.Join(c.Dir, "erp"), Home: c.ERPHome, Port: c.erpPort(), Seed: erp.Seed{Products: products()},
 				Progress: func(step string, done, total int) { detail(fmt.Sprintf("%s (%d of %d)", step, done, total)) },
 			})
@@ -121,7 +121,7 @@ func Start(ctx context.Context, c Config) (d *Demo, err error) {
 	})
 	group.Go(func() (err error) {
 		if err = c.step("Local AWS", func(detail func(string)) (err error) {
-			d.AWS, err = localaws.Start(context.WithoutCancel(gctx), localaws.Config{Dir: filepath.Join(c.Dir, "aws"), Home: c.AWSHome,
+			d.AWS, err = localaws.Start(gctx, localaws.Config{Dir: filepath.Join(c.Dir, "aws"), Home: c.AWSHome,
 				Port: c.Port, EnforceIAM: true, Progress: detail})
 			return err
 		}); err != nil {
