@@ -18,6 +18,8 @@ import (
 const (
 	Lease    = 75 * time.Second
 	SendTime = 65 * time.Second
+	// busyWait is the first wait for an effect that somebody else is sending.
+	busyWait = time.Second
 )
 
 // Status is an effect's place in its life.
@@ -129,7 +131,9 @@ func (l *Ledger) Do(ctx context.Context, e Effect) (Receipt, error) {
 	case rec.Status == Confirmed:
 		return rec.Receipt, nil
 	case rec.Status == Sending && now.Before(rec.LeaseUntil):
-		return Receipt{}, fault.New(fault.Retryable, fault.StateConflict, "effect %s is being sent by another run", e.Key).After(rec.LeaseUntil.Sub(now))
+		// A living sender is done in a second or two and a dead one only when its
+		// lease ends: the caller's own back-off meets both.
+		return Receipt{}, fault.New(fault.Retryable, fault.StateConflict, "effect %s is being sent by another run", e.Key).After(min(rec.LeaseUntil.Sub(now), busyWait))
 	}
 	resend := rec.Status == Refused
 	rec.Status, rec.Holder, rec.LeaseUntil = Sending, holder, now.Add(Lease)

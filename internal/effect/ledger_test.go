@@ -170,6 +170,23 @@ func TestACrashWhileSendingIsAnUnknownOutcomeOnceTheLeaseEnds(t *testing.T) {
 	}
 }
 
+func TestWhoMeetsALivingSenderComesBackSoonNotAtTheEndOfItsLease(t *testing.T) {
+	w := newWorld(t)
+	send := w.effect.Send
+	w.effect.Send = func(ctx context.Context, p Permit) (Receipt, error) {
+		second := w.effect
+		second.Send = send
+		_, err := w.ledger.Do(ctx, second)
+		if fault.KindOf(err) != fault.Retryable || fault.RetryAfterOf(err) > time.Second {
+			t.Errorf("the second caller is told %v, again after %s", err, fault.RetryAfterOf(err))
+		}
+		return send(ctx, p)
+	}
+	if _, err := w.ledger.Do(t.Context(), w.effect); err != nil || w.vendor.done != 1 {
+		t.Errorf("done %d times, %v", w.vendor.done, err)
+	}
+}
+
 func TestADefiniteRefusalMayBeSentAgainAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.vendor.fail = []error{fault.New(fault.Retryable, fault.RateLimited, "429")}
