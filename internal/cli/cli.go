@@ -24,6 +24,9 @@ type commands struct {
 	Trace      trace      `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
 	Emit       emit       `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
 	Exceptions exceptions `cmd:"" help:"List what is parked, why, and what to do."`
+	Plan       planCmd    `cmd:"" help:"Show how a partner's folder differs from what runs."`
+	Apply      applyCmd   `cmd:"" help:"Bring what runs to what a partner's folder says."`
+	Connectors connectors `cmd:"" help:"List the connectors and what each can do."`
 }
 
 // streams are a command's input and outputs.

@@ -33,6 +33,8 @@ type Local struct {
 	Partner     string            `json:"partner"`
 	Retailers   []LocalRetailer   `json:"retailers"`
 	ERP         LocalERP          `json:"erp"`
+	// Variables are what ${NAME} of the demo partner's files stands for.
+	Variables map[string]string `json:"variables"`
 }
 
 // LocalRetailer is one retailer of the demo partner.
@@ -61,7 +63,7 @@ type LocalERP struct {
 
 func localOf(d *demo.Demo, now time.Time) Local {
 	l := Local{PID: os.Getpid(), StartedAt: now.UTC(), APIURL: d.APIURL, AWSEndpoint: d.AWS.Endpoint, Account: d.AWS.Account,
-		Region: d.AWS.Region, Stack: demo.StackName, Outputs: d.Outputs, Partner: "demo",
+		Region: d.AWS.Region, Stack: demo.StackName, Outputs: d.Outputs, Partner: "demo", Variables: d.Variables,
 		ERP: LocalERP{d.ERP.URL, d.ERP.Database, d.ERP.User, d.ERP.Password}}
 	r := LocalRetailer{Tenant: d.Tenant.String()}
 	for _, c := range d.Retailer.Connections {

@@ -36,9 +36,6 @@ type decode struct {
 	File      string `default:"-" help:"The vendor's JSON; - is standard input."`
 }
 
-// bare are settings under which a connector decodes; nothing is connected.
-var bare = map[string]string{"shopify": `{"shop":"decode.myshopify.com"}`, "shipbob": `{"channel_id":"1"}`}
-
 // Run prints the canonical document. Where it cannot, it names kind, field and
 // value on standard error and ends with 1.
 func (c decode) Run(s streams) error {
@@ -46,11 +43,7 @@ func (c decode) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	settings, ok := bare[c.Connector]
-	if !ok {
-		settings = "{}"
-	}
-	opened, err := catalog.Open(c.Connector, json.RawMessage(settings), nil, nil, time.Now)
+	opened, err := catalog.Open(c.Connector, json.RawMessage(catalog.Bare(c.Connector)), nil, nil, time.Now)
 	if err != nil {
 		return explain(s, err)
 	}

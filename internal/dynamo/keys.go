@@ -31,8 +31,10 @@ const (
 	secretKey    = "SECRET"
 	hookKey      = "HOOK"
 	watermarkKey = "WATERMARK"
-	// tenantsPK is the one key without a tenant: it lists them.
+	// tenantsPK and partnerPK are the keys without a tenant: one lists them, the
+	// other is the partner whose stack this is.
 	tenantsPK = "TENANTS"
+	partnerPK = "PARTNER"
 )
 
 func documentPK(k document.Key) string    { return k.Tenant.Key(k.Type, k.ID) }

@@ -1,34 +1,28 @@
-// Package partner reads a partner's folder of configuration files and applies
-// it to the stack.
+// Package partner reads a partner's folder of configuration files, shows how
+// it differs from what runs, and applies it to the stack.
 package partner
 
 import (
-	"bytes"
-	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"net/mail"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/waybillhq/waybill/internal/connector/catalog"
+	"github.com/waybillhq/waybill/internal/egress"
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
 
 // Folder is what the files say.
 type Folder struct {
-	Partner   string
-	Name      string
+	Partner   tenancy.Partner
 	Retailers []Retailer
 }
 
@@ -42,202 +36,219 @@ type Retailer struct {
 type partnerFile struct {
 	Partner string `yaml:"partner"`
 	Name    string `yaml:"name"`
+	Brand   struct {
+		ProductName  string            `yaml:"product_name"`
+		SupportEmail string            `yaml:"support_email"`
+		SupportURL   string            `yaml:"support_url"`
+		Colors       map[string]string `yaml:"colors"`
+	} `yaml:"brand"`
+}
+
+type connectionFile struct {
+	ID             string            `yaml:"id"`
+	Connector      string            `yaml:"connector"`
+	Settings       map[string]any    `yaml:"settings"`
+	Secrets        map[string]string `yaml:"secrets"`
+	WebhookSecrets []string          `yaml:"webhook_secrets"`
+}
+
+type routeFile struct {
+	Channel   string `yaml:"channel"`
+	ERP       string `yaml:"erp"`
+	Warehouse string `yaml:"warehouse"`
+	Location  string `yaml:"location"`
 }
 
 type retailerFile struct {
-	Tenant      string `yaml:"tenant"`
-	Name        string `yaml:"name"`
-	Connections []struct {
-		ID             string            `yaml:"id"`
-		Connector      string            `yaml:"connector"`
-		Settings       map[string]any    `yaml:"settings"`
-		Secrets        map[string]string `yaml:"secrets"`
-		WebhookSecrets []string          `yaml:"webhook_secrets"`
-	} `yaml:"connections"`
-	Routes []struct {
-		Channel   string `yaml:"channel"`
-		ERP       string `yaml:"erp"`
-		Warehouse string `yaml:"warehouse"`
-		Location  string `yaml:"location"`
-	} `yaml:"routes"`
+	Tenant      string           `yaml:"tenant"`
+	Name        string           `yaml:"name"`
+	Connections []connectionFile `yaml:"connections"`
+	Routes      []routeFile      `yaml:"routes"`
 }
 
 // Load reads partner.yaml and retailers/*.yaml and checks them as far as that
-// is possible without the vendors. env resolves ${NAME}.
+// is possible without the vendors. env resolves ${NAME}. What is wrong comes
+// as Problems, all of it at once.
 func Load(dir string, env func(string) (string, bool)) (Folder, error) {
+	var problems Problems
+	var out Folder
 	var p partnerFile
-	if err := read(filepath.Join(dir, "partner.yaml"), env, &p); err != nil {
-		return Folder{}, err
+	path := filepath.Join(dir, "partner.yaml")
+	if f, ok := open(path, path, env, &p, &problems); ok {
+		out.Partner = f.partner(p)
 	}
-	out := Folder{Partner: p.Partner, Name: p.Name}
 	files, err := filepath.Glob(filepath.Join(dir, "retailers", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return out, errors.Join(err, fmt.Errorf("%s: there is no retailers/*.yaml", dir))
+	if err != nil {
+		return out, fmt.Errorf("listing the retailers' files: %w", err)
+	}
+	if len(files) == 0 {
+		problems = append(problems, Problem{File: filepath.Join(dir, "retailers"), Wrong: "there is no retailer's file", Right: "add retailers/<tenant>.yaml"})
 	}
 	slices.Sort(files)
-	for _, f := range files {
-		r, err := loadRetailer(f, env)
-		if err != nil {
-			return out, err
+	for _, path := range files {
+		var r retailerFile
+		if f, ok := open(path, path, env, &r, &problems); ok {
+			out.Retailers = append(out.Retailers, f.retailer(r))
 		}
-		out.Retailers = append(out.Retailers, r)
+	}
+	if len(problems) > 0 {
+		return out, problems
 	}
 	return out, nil
 }
 
-func loadRetailer(path string, env func(string) (string, bool)) (Retailer, error) {
-	var f retailerFile
-	if err := read(path, env, &f); err != nil {
-		return Retailer{}, err
+var (
+	shortName = regexp.MustCompile(`^[a-z][a-z0-9-]{1,20}$`) // as the template's parameter
+	color     = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+	colors    = []string{"accent", "background", "primary", "text"}
+)
+
+func (f file) partner(p partnerFile) tenancy.Partner {
+	if !shortName.MatchString(p.Partner) {
+		f.add("partner", fmt.Sprintf("%q is no short name", p.Partner), "2 to 21 of a-z, 0-9 and '-', beginning with a letter; the same as the stack's parameter Partner")
 	}
-	t, err := retail.ParseTenant(f.Tenant)
+	if strings.TrimSpace(p.Name) == "" {
+		f.add("name", "is missing", "the partner's name as customers read it")
+	}
+	b := p.Brand
+	for _, name := range sortedKeys(b.Colors) {
+		switch field := "brand.colors." + name; {
+		case !slices.Contains(colors, name):
+			f.add(field, "there is no such color", suggest(name, colors))
+		case !color.MatchString(b.Colors[name]):
+			f.add(field, fmt.Sprintf("%q is no color", b.Colors[name]), `six hexadecimal digits after #, in quotes, such as "#1a73e8"`)
+		}
+	}
+	if b.SupportEmail != "" {
+		if a, err := mail.ParseAddress(b.SupportEmail); err != nil || a.Address != b.SupportEmail {
+			f.add("brand.support_email", fmt.Sprintf("%q is no e-mail address", b.SupportEmail), "such as help@example.com")
+		}
+	}
+	if b.SupportURL != "" {
+		if u, err := url.Parse(b.SupportURL); err != nil || u.Scheme != "https" || u.Host == "" {
+			f.add("brand.support_url", fmt.Sprintf("%q is no https address", b.SupportURL), "such as https://help.example.com")
+		}
+	}
+	return tenancy.Partner{Schema: 1, Partner: p.Partner, Name: p.Name, Brand: tenancy.Brand{
+		ProductName: b.ProductName, SupportEmail: b.SupportEmail, SupportURL: b.SupportURL, Colors: b.Colors}}
+}
+
+func (f file) retailer(r retailerFile) Retailer {
+	t, err := retail.ParseTenant(r.Tenant)
 	if err != nil {
-		return Retailer{}, fmt.Errorf("%s: tenant: %w", path, err)
+		f.add("tenant", err.Error(), "a short name of a-z, 0-9 and '-'")
 	}
-	if want := strings.TrimSuffix(filepath.Base(path), ".yaml"); f.Tenant != want {
-		return Retailer{}, fmt.Errorf("%s: tenant: is %q, but the file is named %q; make them equal", path, f.Tenant, want)
+	if want := strings.TrimSuffix(filepath.Base(f.path), ".yaml"); err == nil && r.Tenant != want {
+		f.add("tenant", fmt.Sprintf("is %q, but the file is named %s.yaml", r.Tenant, want), "make them equal")
 	}
-	r := Retailer{Config: tenancy.Retailer{Schema: 1, Tenant: t, Name: f.Name}, Secrets: map[string]map[string]string{}, Hooks: map[string][]string{}}
-	for i, c := range f.Connections {
-		settings, err := json.Marshal(c.Settings)
-		if err != nil {
-			return r, fmt.Errorf("%s: connections[%d].settings: %w", path, i, err)
-		}
-		if _, err := catalog.Open(c.Connector, settings, c.Secrets, nil, time.Now); err != nil {
-			return r, fmt.Errorf("%s: connections[%d] (%s): %w", path, i, c.ID, err)
-		}
-		r.Config.Connections = append(r.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings})
-		r.Secrets[c.ID] = c.Secrets
+	out := Retailer{Config: tenancy.Retailer{Schema: 1, Tenant: t, Name: r.Name}, Secrets: map[string]map[string]string{}, Hooks: map[string][]string{}}
+	can := map[string]any{}
+	for i, c := range r.Connections {
+		at := fmt.Sprintf("connections[%d]", i)
+		settings, opened := f.connection(at, c)
+		can[c.ID] = opened
+		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings})
+		out.Secrets[c.ID] = c.Secrets
 		if len(c.WebhookSecrets) > 0 {
-			r.Hooks[c.ID] = c.WebhookSecrets
+			out.Hooks[c.ID] = c.WebhookSecrets
 		}
 	}
-	for _, w := range f.Routes {
-		r.Config.Routes = append(r.Config.Routes, tenancy.Route(w))
+	for _, w := range r.Routes {
+		out.Config.Routes = append(out.Config.Routes, tenancy.Route(w))
 	}
-	if err := r.Config.Check(); err != nil {
-		return r, fmt.Errorf("%s: %w", path, err)
+	for _, p := range out.Config.Check() {
+		f.add(p.Field, p.Wrong, p.Right)
 	}
-	return r, nil
+	f.routes(r.Routes, can)
+	return out
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Z][A-Z0-9_]*)\}`)
-
-func read(path string, env func(string) (string, bool), into any) error {
-	raw, err := os.ReadFile(path) //nolint:gosec // the partner names the folder
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s does not exist; a partner's folder has partner.yaml and retailers/<tenant>.yaml", path)
+// connection opens the connector as a function would, but reaches nobody.
+func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
+	if c.Settings == nil {
+		c.Settings = map[string]any{}
 	}
+	settings, err := json.Marshal(c.Settings)
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
+		f.add(at+".settings", err.Error(), "use texts, numbers, lists and mappings")
+		return nil, nil
 	}
-	// Replaced in the parsed document, so that a value cannot change its
-	// structure.
-	var doc yaml.Node
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	for i, s := range c.WebhookSecrets {
+		if s == "" {
+			f.add(fmt.Sprintf("%s.webhook_secrets[%d]", at, i), "is empty", "the secret that the vendor signs with")
+		}
 	}
-	if err := resolve(&doc, path, env); err != nil {
-		return err
+	if len(c.WebhookSecrets) > 2 {
+		f.add(at+".webhook_secrets", fmt.Sprintf("has %d secrets", len(c.WebhookSecrets)), "two are the most: the new one and the one that it replaces")
 	}
-	text, err := yaml.Marshal(&doc)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if !slices.Contains(catalog.Names(), c.Connector) {
+		if c.Connector != "" { // a missing one is found by the common check
+			f.add(at+".connector", fmt.Sprintf("there is no connector %q", c.Connector), suggest(c.Connector, catalog.Names()))
+		}
+		return settings, nil
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	before := len(*f.problems)
+	if t, ok := catalog.Settings(c.Connector); ok && f.has(at+".settings") {
+		f.known(f.at(at+".settings"), t, "json", at+".settings")
 	}
-	return nil
+	if len(*f.problems) > before {
+		return settings, nil
+	}
+	opened, err := catalog.Open(c.Connector, settings, c.Secrets, egress.New(time.Now), time.Now)
+	if err == nil {
+		return settings, opened
+	}
+	field, wrong := at, err.Error()
+	if x := fault.Of(err); x != nil && x.Field != "" {
+		field, wrong = at+".settings."+x.Field, x.Message
+		if x.Value != "" {
+			wrong = fmt.Sprintf("%q %s", x.Value, x.Message)
+		}
+		// A fault names the field as the connector knows it; a credential's
+		// home is the secrets.
+		if !f.has(field) && (f.has(at+".secrets."+x.Field) || strings.Contains(x.Message, "secrets")) {
+			field = at + ".secrets." + x.Field
+		}
+	}
+	f.add(field, wrong, "")
+	return settings, nil
 }
 
-func resolve(n *yaml.Node, path string, env func(string) (string, bool)) error {
-	if n.Kind == yaml.ScalarNode {
-		var missing error
-		n.Value = variable.ReplaceAllStringFunc(n.Value, func(m string) string {
-			v, ok := env(m[2 : len(m)-1])
-			if !ok && missing == nil {
-				missing = fmt.Errorf("%s:%d: the variable %s is not set", path, n.Line, m[2:len(m)-1])
+// routes checks that each end can do its part and that orders cannot come back
+// to where they came from.
+func (f file) routes(routes []routeFile, can map[string]any) {
+	next := map[string][]string{}
+	for i, w := range routes {
+		for _, end := range []struct {
+			field, id string
+			need      catalog.Capability
+		}{{"channel", w.Channel, catalog.Orders}, {"erp", w.ERP, catalog.SalesOrders}, {"warehouse", w.Warehouse, catalog.Releases}} {
+			if opened := can[end.id]; opened != nil && !slices.Contains(catalog.Capabilities(opened), end.need) {
+				f.add(fmt.Sprintf("routes[%d].%s", i, end.field), fmt.Sprintf("connection %q cannot: %s", end.id, end.need), "name a connection whose connector can; see: waybill connectors")
 			}
-			return v
-		})
-		return missing
+		}
+		next[w.Channel] = append(next[w.Channel], w.ERP, w.Warehouse)
 	}
-	for _, c := range n.Content {
-		if err := resolve(c, path, env); err != nil {
-			return err
+	for i, w := range routes {
+		if way := wayBack(w.Channel, w.Channel, next, map[string]bool{}); way != nil {
+			f.add(fmt.Sprintf("routes[%d].channel", i), "orders would come back to their channel, a cycle: "+strings.Join(append([]string{w.Channel}, way...), " → "),
+				"let no route's ERP or warehouse be a channel that leads back")
 		}
 	}
-	return nil
 }
 
-// Store is what Apply writes to.
-type Store interface {
-	tenancy.Store
-	PutRetailer(ctx context.Context, r tenancy.Retailer) error
-	PutCredential(ctx context.Context, t retail.Tenant, connection string, sealed []byte) error
-	PutHook(ctx context.Context, h tenancy.Hook) error
-}
-
-// Sealer seals secrets.
-type Sealer interface {
-	Seal(ctx context.Context, t retail.Tenant, connection string, v any) ([]byte, error)
-}
-
-// Apply makes the stack what the retailer's file says. A configuration that
-// differs becomes a new version; secrets and hooks are replaced. Applying
-// twice changes nothing that anybody could see.
-func Apply(ctx context.Context, s Store, seal Sealer, r Retailer, now time.Time) (tenancy.Retailer, error) {
-	current, err := s.Retailer(ctx, r.Config.Tenant)
-	if err != nil && !errors.Is(err, tenancy.ErrNotFound) {
-		return current, err
-	}
-	next := r.Config
-	for i, c := range next.Connections {
-		// A hook's address stays for as long as its connection does: the vendor
-		// was told.
-		old, _ := current.Connection(c.ID)
-		next.Connections[i].Hook = old.Hook
-		if len(r.Hooks[c.ID]) > 0 && old.Hook == "" {
-			next.Connections[i].Hook = newToken()
+func wayBack(from, to string, next map[string][]string, seen map[string]bool) []string {
+	for _, n := range next[from] {
+		if n == to {
+			return []string{n}
 		}
-	}
-	for _, c := range next.Connections {
-		sealed, err := seal.Seal(ctx, next.Tenant, c.ID, r.Secrets[c.ID])
-		if err != nil {
-			return next, err
-		}
-		if err := s.PutCredential(ctx, next.Tenant, c.ID, sealed); err != nil {
-			return next, err
-		}
-		if c.Hook == "" {
+		if seen[n] {
 			continue
 		}
-		if sealed, err = seal.Seal(ctx, next.Tenant, c.ID, r.Hooks[c.ID]); err != nil {
-			return next, err
-		}
-		if err := s.PutHook(ctx, tenancy.Hook{Tenant: next.Tenant, Token: c.Hook, Connection: c.ID, Connector: c.Connector,
-			Settings: c.Settings, Sealed: sealed}); err != nil {
-			return next, err
+		seen[n] = true
+		if way := wayBack(n, to, next, seen); way != nil {
+			return append([]string{n}, way...)
 		}
 	}
-	next.Version, next.AppliedAt = current.Version, current.AppliedAt
-	was, err1 := json.Marshal(current)
-	is, err2 := json.Marshal(next)
-	if err := errors.Join(err1, err2); err != nil {
-		return next, fmt.Errorf("comparing configurations: %w", err)
-	}
-	if bytes.Equal(was, is) {
-		return current, nil
-	}
-	next.Version, next.AppliedAt = current.Version+1, now.UTC()
-	return next, s.PutRetailer(ctx, next)
-}
-
-// newToken is what cannot be guessed of a hook's address: 160 bits.
-func newToken() string {
-	b := make([]byte, 20)
-	_, _ = rand.Read(b) // never fails; it ends the program instead
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/retail"
@@ -22,6 +23,31 @@ type Retailer struct {
 	Connections []Connection  `json:"connections"`
 	Routes      []Route       `json:"routes"`
 	AppliedAt   time.Time     `json:"applied_at"`
+}
+
+// Partner is one version of what the partner says of itself.
+type Partner struct {
+	Schema    int       `json:"schema"`
+	Partner   string    `json:"partner"`
+	Name      string    `json:"name"`
+	Brand     Brand     `json:"brand"`
+	Version   int64     `json:"version"`
+	AppliedAt time.Time `json:"applied_at"`
+}
+
+// Brand is what customers see instead of ours.
+type Brand struct {
+	ProductName  string            `json:"product_name,omitempty"`
+	SupportEmail string            `json:"support_email,omitempty"`
+	SupportURL   string            `json:"support_url,omitempty"`
+	Colors       map[string]string `json:"colors,omitempty"` // name → #rrggbb
+}
+
+// Problem is a rule that a configuration breaks.
+type Problem struct {
+	Field string // such as routes[0].erp
+	Wrong string
+	Right string // what would be accepted
 }
 
 // Connection is one endpoint of one vendor.
@@ -94,35 +120,40 @@ func (r Retailer) Route(channel string) (Route, bool) {
 
 var connectionID = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
 
-// Check finds what would only fail later: doubled or malformed ids, and routes
-// that lead nowhere.
-func (r Retailer) Check() error {
+// Check finds all that would only fail later: doubled or malformed ids, and
+// routes that lead nowhere.
+func (r Retailer) Check() (out []Problem) {
+	add := func(field, wrong, right string) { out = append(out, Problem{field, wrong, right}) }
 	seen := map[string]bool{}
+	var ids []string
 	for i, c := range r.Connections {
+		at := fmt.Sprintf("connections[%d]", i)
 		switch {
 		case !connectionID.MatchString(c.ID):
-			return fmt.Errorf("connections[%d].id: %q must be 1 to 40 of a-z, 0-9 and '-', beginning with a letter", i, c.ID)
+			add(at+".id", fmt.Sprintf("%q is no id", c.ID), "1 to 40 of a-z, 0-9 and '-', beginning with a letter")
 		case seen[c.ID]:
-			return fmt.Errorf("connections[%d].id: %q is used twice", i, c.ID)
+			add(at+".id", fmt.Sprintf("%q is used twice", c.ID), "give each connection its own")
 		case c.Connector == "":
-			return fmt.Errorf("connections[%d].connector: is missing", i)
+			add(at+".connector", "is missing", "the system that this connection reaches")
 		}
 		seen[c.ID] = true
+		ids = append(ids, c.ID)
 	}
 	channels := map[string]bool{}
 	for i, w := range r.Routes {
+		at := fmt.Sprintf("routes[%d]", i)
 		for _, end := range []struct{ field, id string }{{"channel", w.Channel}, {"erp", w.ERP}, {"warehouse", w.Warehouse}} {
 			if !seen[end.id] {
-				return fmt.Errorf("routes[%d].%s: there is no connection %q", i, end.field, end.id)
+				add(at+"."+end.field, fmt.Sprintf("there is no connection %q", end.id), "there are "+strings.Join(ids, ", "))
 			}
 		}
 		if channels[w.Channel] {
-			return fmt.Errorf("routes[%d].channel: %q has two routes", i, w.Channel)
+			add(at+".channel", fmt.Sprintf("%q has two routes", w.Channel), "keep one")
 		}
 		if w.Location == "" {
-			return fmt.Errorf("routes[%d].location: is missing", i)
+			add(at+".location", "is missing", "the warehouse's location code in stock positions")
 		}
 		channels[w.Channel] = true
 	}
-	return nil
+	return out
 }

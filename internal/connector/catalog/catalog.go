@@ -5,6 +5,7 @@ package catalog
 import (
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +19,19 @@ import (
 
 type opener func(settings json.RawMessage, secrets map[string]string, client *egress.Client, now func() time.Time) (any, error)
 
-var connectors = map[string]opener{
-	"shipbob": open(shipbob.New),
-	"shopify": open(shopify.New),
-	"tryton":  open(tryton.New),
+type connector struct {
+	open opener
+	// settings is the type that a connection's settings are decoded into.
+	settings reflect.Type
+	// bare are the least settings under which it decodes; nothing is connected.
+	bare string
+}
+
+var connectors = map[string]connector{
+	"shipbob": {open(shipbob.New), reflect.TypeFor[shipbob.Settings](), `{"channel_id":"1"}`},
+	"shopify": {open(shopify.New), reflect.TypeFor[shopify.Settings](), `{"shop":"decode.myshopify.com"}`},
+	"tryton": {open(tryton.New), reflect.TypeFor[tryton.Settings](),
+		`{"url":"https://erp.example.com","database":"erp","user":"waybill","company":"Company","currency":"USD","warehouse":"WH"}`},
 }
 
 func open[C any](f func(json.RawMessage, map[string]string, *egress.Client, func() time.Time) (C, error)) opener {
@@ -33,12 +43,27 @@ func open[C any](f func(json.RawMessage, map[string]string, *egress.Client, func
 // Names lists the connectors.
 func Names() []string { return slices.Sorted(maps.Keys(connectors)) }
 
+// Bare returns settings that open a connector for what needs no vendor.
+func Bare(name string) string {
+	if c, ok := connectors[name]; ok {
+		return c.bare
+	}
+	return "{}"
+}
+
+// Settings is the type of a connector's settings, whose json tags are the keys
+// that there are.
+func Settings(name string) (t reflect.Type, ok bool) {
+	c, ok := connectors[name]
+	return c.settings, ok
+}
+
 // Open makes a connector from a connection's settings. client may be nil for
 // one that only verifies and decodes.
 func Open(name string, settings json.RawMessage, secrets map[string]string, client *egress.Client, now func() time.Time) (any, error) {
-	f, ok := connectors[name]
+	c, ok := connectors[name]
 	if !ok {
 		return nil, fault.New(fault.Permanent, fault.Configuration, "there is no such connector; there are %s", strings.Join(Names(), ", ")).At("connector", name)
 	}
-	return f(settings, secrets, client, now)
+	return c.open(settings, secrets, client, now)
 }

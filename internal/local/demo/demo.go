@@ -91,6 +91,8 @@ type Demo struct {
 	APIURL    string
 	ShopURL   string
 	StockURL  string // the warehouse simulator's base URL
+	// Variables are what ${NAME} of the demo partner's files stands for.
+	Variables map[string]string
 
 	servers []*http.Server
 }
@@ -199,19 +201,19 @@ func (d *Demo) deploy(ctx context.Context, c Config, functions []build.Function)
 		return err
 	}
 	d.APIURL = d.AWS.APIURL(d.Outputs["ApiId"])
-	d.Platform = boot.For(cfg, environment(d.Outputs), slog.New(slog.DiscardHandler))
+	d.Platform = boot.For(cfg, Environment(d.Outputs), slog.New(slog.DiscardHandler))
 	return nil
 }
 
 // Attach opens the state of a platform that runs elsewhere on this machine.
 func Attach(endpoint, region, account string, outputs map[string]string, log *slog.Logger) *boot.Platform {
 	return boot.For(aws.Config{Region: region, BaseEndpoint: aws.String(endpoint),
-		Credentials: credentials.NewStaticCredentialsProvider(account, "local", "")}, environment(outputs), log)
+		Credentials: credentials.NewStaticCredentialsProvider(account, "local", "")}, Environment(outputs), log)
 }
 
-// environment is the environment that the stack's functions have, made of the
+// Environment is the environment that the stack's functions have, made of the
 // stack's outputs, for reading the platform's state from outside.
-func environment(outputs map[string]string) func(string) string {
+func Environment(outputs map[string]string) func(string) string {
 	return func(name string) string {
 		switch name {
 		case "ORDER_QUEUE":
@@ -247,19 +249,24 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 		return fmt.Errorf("reaching the ERP: %w", err)
 	}
 	d.ShopURL, d.StockURL = "http://"+shop.Addr().String(), "http://"+warehouse.Addr().String()
-	vars := map[string]string{
+	d.Variables = map[string]string{
 		"SHOPIFY_URL": d.ShopURL, "SHOPIFY_ACCESS_TOKEN": shopToken, "SHOPIFY_WEBHOOK_SECRET": shopSecret,
 		"SHIPBOB_URL": d.StockURL, "SHIPBOB_ACCESS_TOKEN": warehouseToken, "SHIPBOB_WEBHOOK_SECRET": warehouseSecret,
 		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
 	}
-	folder, err := partner.Load(filepath.Join(c.Root, "infra", "partners", "demo"), func(n string) (string, bool) { v, ok := vars[n]; return v, ok })
+	folder, err := partner.Load(filepath.Join(c.Root, "infra", "partners", "demo"), func(n string) (string, bool) { v, ok := d.Variables[n]; return v, ok })
 	if err != nil {
 		return err
 	}
-	d.Retailer, err = partner.Apply(ctx, d.Platform.Store, d.Platform.Sealer(), folder.Retailers[0], time.Now())
+	plan, err := partner.Compare(ctx, d.Platform.Store, d.Platform.Sealer(), folder)
 	if err != nil {
 		return err
 	}
+	applied, err := partner.Apply(ctx, d.Platform.Store, d.Platform.Sealer(), plan, time.Now())
+	if err != nil {
+		return err
+	}
+	d.Retailer = applied[0]
 	d.Tenant = d.Retailer.Tenant
 	d.Shop = shopifytest.NewServer(shopifytest.Options{Shop: "north.myshopify.com", AccessToken: shopToken,
 		WebhookSecret: shopSecret, WebhookURL: d.HookURL(Shop)})

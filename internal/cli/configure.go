@@ -1,0 +1,203 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+
+	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/connector/catalog"
+	"github.com/waybillhq/waybill/internal/local/demo"
+	"github.com/waybillhq/waybill/internal/partner"
+)
+
+// target is the stack that a configuration belongs to.
+type target struct {
+	Dir   string `required:"" help:"The partner's folder: partner.yaml and retailers/<tenant>.yaml."`
+	Stack string `help:"The CloudFormation stack in the AWS account of the current credentials; the local platform if empty."`
+	JSON  bool   `name:"json" help:"Print JSON."`
+}
+
+type planCmd struct {
+	target
+}
+
+type applyCmd struct {
+	target
+	DryRun bool `help:"Show the difference and change nothing, as plan does."`
+}
+
+// Run shows what apply would change. A folder that is wrong ends with 1.
+func (c planCmd) Run(ctx context.Context, s streams) error {
+	_, plan, err := c.plan(ctx, s)
+	if err != nil {
+		return err
+	}
+	return c.show(s, plan, nil)
+}
+
+// Run brings the stack to what the folder says.
+func (c applyCmd) Run(ctx context.Context, s streams) error {
+	p, plan, err := c.plan(ctx, s)
+	if err != nil {
+		return err
+	}
+	versions := map[string]int64{}
+	if !c.DryRun && !plan.Empty() {
+		applied, err := partner.Apply(ctx, p.Store, p.Sealer(), plan, time.Now())
+		if err != nil {
+			return err
+		}
+		for _, r := range applied {
+			versions[r.Tenant.String()] = r.Version
+		}
+	}
+	return c.show(s, plan, versions)
+}
+
+func (c target) plan(ctx context.Context, s streams) (*boot.Platform, partner.Plan, error) {
+	p, env, unreachable := c.attach(ctx)
+	folder, err := partner.Load(c.Dir, env)
+	var problems partner.Problems
+	if errors.As(err, &problems) {
+		if c.JSON {
+			if err := printJSON(s.out, map[string]any{"valid": false, "problems": problems}); err != nil {
+				return nil, partner.Plan{}, err
+			}
+			return nil, partner.Plan{}, errSilent
+		}
+		_, _ = fmt.Fprintf(s.err, "%s\nwaybill: %d problems; nothing was changed\n", problems.Error(), len(problems))
+		return nil, partner.Plan{}, errSilent
+	}
+	// A folder can be checked without a stack; only then is one needed.
+	if err := errors.Join(err, unreachable); err != nil {
+		return nil, partner.Plan{}, err
+	}
+	plan, err := partner.Compare(ctx, p.Store, p.Sealer(), folder)
+	return p, plan, err
+}
+
+// attach opens the stack that the command names and tells where its folder's
+// variables come from: the environment, and for the local platform what the
+// demo's files need.
+func (c target) attach(ctx context.Context) (*boot.Platform, func(string) (string, bool), error) {
+	if c.Stack != "" {
+		p, err := remote(ctx, c.Stack)
+		return p, os.LookupEnv, err
+	}
+	l, p, err := attach()
+	if err != nil {
+		return nil, os.LookupEnv, fmt.Errorf("%w; for a stack in an AWS account give --stack", err)
+	}
+	return p, func(name string) (string, bool) {
+		if v, ok := os.LookupEnv(name); ok {
+			return v, true
+		}
+		v, ok := l.Variables[name]
+		return v, ok
+	}, nil
+}
+
+// remote opens a stack in the account of the current AWS credentials.
+func remote(ctx context.Context, stack string) (*boot.Platform, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+	}
+	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+	if err != nil {
+		return nil, fmt.Errorf("reading stack %s (are AWS_PROFILE and AWS_REGION right?): %w", stack, err)
+	}
+	outputs := map[string]string{}
+	for _, o := range out.Stacks[0].Outputs {
+		outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
+	}
+	if outputs["ConfigTable"] == "" {
+		return nil, fmt.Errorf("stack %s has no output ConfigTable; it is not one of this template", stack)
+	}
+	return boot.For(cfg, demo.Environment(outputs), slog.New(slog.DiscardHandler)), nil
+}
+
+// show prints a plan, and the versions that it came to where it was applied.
+func (c target) show(s streams, plan partner.Plan, versions map[string]int64) error {
+	if c.JSON {
+		changes := plan.Changes
+		if changes == nil {
+			changes = []partner.Change{}
+		}
+		out := map[string]any{"valid": true, "changes": changes, "empty": plan.Empty(), "applied": len(versions) > 0}
+		if len(versions) > 0 {
+			out["versions"] = versions
+		}
+		return printJSON(s.out, out)
+	}
+	var b strings.Builder
+	of := ""
+	for _, x := range plan.Changes {
+		if x.Of != of {
+			of = x.Of
+			if v, ok := versions[of]; ok {
+				fmt.Fprintf(&b, "%s (version %d)\n", of, v)
+			} else {
+				fmt.Fprintln(&b, of)
+			}
+		}
+		fmt.Fprintln(&b, x)
+	}
+	switch {
+	case plan.Empty():
+		fmt.Fprintln(&b, "nothing to change: the stack is what the folder says")
+	case len(versions) > 0:
+		fmt.Fprintln(&b, "applied; functions see it within a minute")
+	default:
+		fmt.Fprintf(&b, "to make it so: waybill apply --dir %s\n", c.Dir)
+	}
+	_, err := fmt.Fprint(s.out, b.String())
+	return err
+}
+
+type connectors struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Run lists what each connector can do.
+func (c connectors) Run(s streams) error {
+	type row struct {
+		Connector    string               `json:"connector"`
+		Capabilities []catalog.Capability `json:"capabilities"`
+	}
+	var rows []row
+	for _, name := range catalog.Names() {
+		opened, err := catalog.Open(name, json.RawMessage(catalog.Bare(name)), nil, nil, time.Now)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{name, catalog.Capabilities(opened)})
+	}
+	if c.JSON {
+		return printJSON(s.out, rows)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 2, 2, ' ', 0)
+	for _, r := range rows {
+		for i, can := range r.Capabilities {
+			name := r.Connector
+			if i > 0 {
+				name = ""
+			}
+			_, _ = fmt.Fprintf(w, "%s\t%s\n", name, can)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,339 @@
+package partner_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/partner"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/tenancy"
+)
+
+const goodPartner = `partner: acme
+name: Acme Integration
+brand:
+  product_name: Acme Connect
+  colors:
+    primary: "#1a4d8f"
+`
+
+const goodRetailer = `tenant: north
+name: North Outfitters
+connections:
+  - id: shop
+    connector: shopify
+    settings:
+      shop: north.myshopify.com
+    secrets:
+      access_token: ${TOKEN}
+    webhook_secrets: ["${HOOK}"]
+  - id: erp
+    connector: tryton
+    settings:
+      url: https://erp.example.com
+      database: erp
+      user: waybill
+      company: North
+      currency: USD
+      warehouse: WH
+    secrets:
+      password: ${TOKEN}
+  - id: warehouse
+    connector: shipbob
+    settings:
+      channel_id: "433"
+    secrets:
+      access_token: ${TOKEN}
+routes:
+  - { channel: shop, erp: erp, warehouse: warehouse, location: MAIN }
+`
+
+func folder(t *testing.T, partnerYAML, retailerYAML string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "retailers"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"partner.yaml": partnerYAML, "retailers/north.yaml": retailerYAML} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func env(name string) (string, bool) {
+	v, ok := map[string]string{"TOKEN": "secret-one", "HOOK": "sign-one"}[name]
+	return v, ok
+}
+
+// TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight breaks one thing at
+// a time.
+func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
+	for _, c := range []struct {
+		name, old, new string
+		line           int
+		says           []string
+	}{
+		{"an unknown key", "    secrets:\n      access_token: ${TOKEN}\n    webhook_secrets", "    secrts:\n      access_token: ${TOKEN}\n    webhook_secrets", 8,
+			[]string{"connections[0].secrts", "there is no such key", "did you mean secrets?"}},
+		{"an unknown setting", "      channel_id: \"433\"", "      channel_id: \"433\"\n      chanel_id: 4", 26, []string{"connections[2].settings.chanel_id", "did you mean channel_id?"}},
+		{"a missing credential", "    secrets:\n      password: ${TOKEN}\n", "", 11, []string{"password", "is missing from the connection's secrets"}},
+		{"a variable that is not set", "password: ${TOKEN}", "password: ${ERP_PASSWORD}", 21, []string{"the variable ERP_PASSWORD is not set", "set it in the environment"}},
+		{"a connector that does not exist", "connector: shopify", "connector: shopfy", 5, []string{`there is no connector "shopfy"`, "did you mean shopify?", "shipbob, shopify, tryton"}},
+		{"a route to nowhere", "erp: erp,", "erp: books,", 29, []string{"routes[0].erp", `no connection "books"`, "there are shop, erp, warehouse"}},
+		{"a channel that takes no orders in", "channel: shop, erp: erp", "channel: erp, erp: erp", 29, []string{"routes[0].channel", "cannot: take orders in"}},
+		{"a cycle of routes", "routes:\n", "routes:\n  - { channel: warehouse, erp: erp, warehouse: shop, location: X }\n", 29,
+			[]string{"a cycle: warehouse → shop → warehouse"}},
+		{"a cycle of aliases", "    settings:\n      shop: north.myshopify.com", "    settings: &a\n      shop: *a", 7, []string{"a cycle"}},
+		{"a doubled id", "id: erp", "id: shop", 11, []string{`"shop" is used twice`}},
+		{"a doubled key", "tenant: north\n", "tenant: north\ntenant: north\n", 2, []string{"already in line 1"}},
+		{"another tenant than the file's", "tenant: north", "tenant: south", 1, []string{"the file is named north.yaml", "make them equal"}},
+		{"a wrong type", "connections:\n  - id: shop", "connections:\n  - id: [shop]", 4, []string{"cannot unmarshal"}},
+		{"no YAML", "tenant: north", "tenant: [north", 0, []string{"correct the YAML"}},
+		{"an address without TLS", "https://erp.example.com", "http://erp.example.com", 14, []string{"must use https"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if !strings.Contains(goodRetailer, c.old) {
+				t.Fatalf("the example has no %q", c.old)
+			}
+			dir := folder(t, goodPartner, strings.Replace(goodRetailer, c.old, c.new, 1))
+			_, err := partner.Load(dir, env)
+			var problems partner.Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("err = %v", err)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not said in:\n%v", want, err)
+				}
+			}
+			if c.line > 0 && !slices.ContainsFunc(problems, func(p partner.Problem) bool { return p.Line == c.line }) {
+				t.Errorf("no problem is in line %d:\n%v", c.line, err)
+			}
+			if !strings.Contains(problems[0].File, filepath.Join("retailers", "north.yaml")) {
+				t.Errorf("the file is %q", problems[0].File)
+			}
+		})
+	}
+}
+
+func TestAColorThatIsNoColorIsRefused(t *testing.T) {
+	for _, c := range []struct{ value, field string }{
+		{`"#12345"`, "primary"}, {"blue", "primary"}, {`"#1a4d8g"`, "primary"},
+	} {
+		_, err := partner.Load(folder(t, strings.Replace(goodPartner, `"#1a4d8f"`, c.value, 1), goodRetailer), env)
+		if err == nil || !strings.Contains(err.Error(), "partner.yaml:6: brand.colors."+c.field) || !strings.Contains(err.Error(), "six hexadecimal digits") {
+			t.Errorf("%s: %v", c.value, err)
+		}
+	}
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	text := strings.NewReplacer("connector: shopify", "connector: x", "erp: erp,", "erp: y,", "database: erp", "database: a b").Replace(goodRetailer)
+	_, err := partner.Load(folder(t, "partner: A\nname: \"\"\n", text), env)
+	var problems partner.Problems
+	if !errors.As(err, &problems) || len(problems) != 5 {
+		t.Errorf("%d problems:\n%v", len(problems), err)
+	}
+}
+
+func TestTheDemoFolderIsRight(t *testing.T) {
+	_, err := partner.Load("../../infra/partners/demo", func(name string) (string, bool) {
+		return map[string]string{"SHOPIFY_URL": "https://a.example", "SHIPBOB_URL": "https://b.example", "TRYTON_URL": "https://c.example"}[name] + map[bool]string{true: "", false: "x"}[strings.HasSuffix(name, "_URL")], true
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// stack is a Store and a Sealer in maps.
+type stack struct {
+	partner     tenancy.Partner
+	retailers   map[string]tenancy.Retailer
+	credentials map[string][]byte
+	hooks       map[string]tenancy.Hook
+	writes      int
+}
+
+func newStack() *stack {
+	return &stack{retailers: map[string]tenancy.Retailer{}, credentials: map[string][]byte{}, hooks: map[string]tenancy.Hook{}}
+}
+
+func (s *stack) Partner(context.Context) (tenancy.Partner, error) {
+	if s.partner.Version == 0 {
+		return s.partner, tenancy.ErrNotFound
+	}
+	return s.partner, nil
+}
+
+func (s *stack) PutPartner(_ context.Context, p tenancy.Partner) error {
+	s.writes++
+	s.partner = p
+	return nil
+}
+
+func (s *stack) Retailer(_ context.Context, t retail.Tenant) (tenancy.Retailer, error) {
+	r, ok := s.retailers[t.String()]
+	if !ok {
+		return r, tenancy.ErrNotFound
+	}
+	return r, nil
+}
+
+func (s *stack) PutRetailer(_ context.Context, r tenancy.Retailer) error {
+	s.writes++
+	if r.Version != s.retailers[r.Tenant.String()].Version+1 {
+		return fmt.Errorf("version %d", r.Version)
+	}
+	s.retailers[r.Tenant.String()] = r
+	return nil
+}
+
+func (s *stack) Tenants(context.Context) (out []retail.Tenant, err error) {
+	for _, k := range slices.Sorted(maps.Keys(s.retailers)) {
+		out = append(out, s.retailers[k].Tenant)
+	}
+	return out, nil
+}
+
+func (s *stack) Credential(_ context.Context, t retail.Tenant, c string) ([]byte, error) {
+	b, ok := s.credentials[t.String()+"/"+c]
+	if !ok {
+		return nil, tenancy.ErrNotFound
+	}
+	return b, nil
+}
+
+func (s *stack) PutCredential(_ context.Context, t retail.Tenant, c string, b []byte) error {
+	s.writes++
+	s.credentials[t.String()+"/"+c] = b
+	return nil
+}
+
+func (s *stack) DeleteCredential(_ context.Context, t retail.Tenant, c string) error {
+	delete(s.credentials, t.String()+"/"+c)
+	return nil
+}
+
+func (s *stack) Hook(_ context.Context, t retail.Tenant, token string) (tenancy.Hook, error) {
+	h, ok := s.hooks[token]
+	if !ok || h.Tenant != t {
+		return h, tenancy.ErrNotFound
+	}
+	return h, nil
+}
+
+func (s *stack) PutHook(_ context.Context, h tenancy.Hook) error {
+	s.writes++
+	s.hooks[h.Token] = h
+	return nil
+}
+
+func (s *stack) DeleteHook(_ context.Context, _ retail.Tenant, token string) error {
+	delete(s.hooks, token)
+	return nil
+}
+
+func (s *stack) Watermark(context.Context, retail.Tenant, string) (time.Time, error) {
+	return time.Time{}, nil
+}
+func (s *stack) SetWatermark(context.Context, retail.Tenant, string, time.Time) error { return nil }
+
+func (s *stack) Seal(_ context.Context, _ retail.Tenant, _ string, v any) ([]byte, error) {
+	return json.Marshal(v)
+}
+
+func (s *stack) Open(_ context.Context, _ retail.Tenant, _ string, b []byte, v any) error {
+	return json.Unmarshal(b, v)
+}
+
+func (s *stack) apply(t *testing.T, retailer string, env func(string) (string, bool)) partner.Plan {
+	t.Helper()
+	f, err := partner.Load(folder(t, goodPartner, retailer), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := partner.Compare(t.Context(), s, s, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := partner.Apply(t.Context(), s, s, plan, time.Unix(1e9, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func shown(p partner.Plan) string {
+	var lines []string
+	for _, c := range p.Changes {
+		lines = append(lines, c.Of+c.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestApplyingTwiceWritesOnce(t *testing.T) {
+	s := newStack()
+	if plan := s.apply(t, goodRetailer, env); plan.Empty() {
+		t.Error("the first plan is empty")
+	}
+	writes, hook := s.writes, s.retailers["north"].Connections[0].Hook
+	if plan := s.apply(t, goodRetailer, env); !plan.Empty() || s.writes != writes {
+		t.Errorf("the second plan wrote %d times:\n%s", s.writes-writes, shown(plan))
+	}
+	if r := s.retailers["north"]; r.Version != 1 || len(hook) != 32 || r.Connections[0].Hook != hook {
+		t.Errorf("version %d, hook %q", r.Version, r.Connections[0].Hook)
+	}
+}
+
+func TestADifferenceShowsOldAndNewButNoSecret(t *testing.T) {
+	s := newStack()
+	s.apply(t, goodRetailer, env)
+	hook := s.retailers["north"].Connections[0].Hook
+	plan := s.apply(t, strings.Replace(goodRetailer, "https://erp.example.com", "https://books.example.com", 1),
+		func(n string) (string, bool) {
+			return map[string]string{"TOKEN": "secret-one", "HOOK": "sign-two"}[n], true
+		})
+	want := `north  ~ connections[erp].settings.url: "https://erp.example.com" → "https://books.example.com"
+north  ~ connections[shop].webhook_secrets`
+	if shown(plan) != want {
+		t.Errorf("the difference is\n%s\nnot\n%s", shown(plan), want)
+	}
+	r := s.retailers["north"]
+	if r.Version != 2 || r.Connections[0].Hook != hook || string(s.hooks[hook].Sealed) != `["sign-two"]` {
+		t.Errorf("version %d, hook %+v", r.Version, s.hooks[hook])
+	}
+}
+
+func TestAConnectionThatIsTakenAwayLosesItsCredentialAndHook(t *testing.T) {
+	s := newStack()
+	s.apply(t, goodRetailer, env)
+	from := strings.Index(goodRetailer, "  - id: shop")
+	to := strings.Index(goodRetailer, "  - id: erp")
+	s.apply(t, goodRetailer[:from]+goodRetailer[to:strings.Index(goodRetailer, "routes:")], env)
+	if len(s.hooks) != 0 || s.credentials["north/shop"] != nil || s.credentials["north/erp"] == nil {
+		t.Errorf("hooks %v, credentials %v", s.hooks, s.credentials)
+	}
+}
+
+func TestARetailerWithoutAFileStays(t *testing.T) {
+	s := newStack()
+	south, err := retail.ParseTenant("south")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.retailers["south"] = tenancy.Retailer{Tenant: south, Version: 3}
+	plan := s.apply(t, goodRetailer, env)
+	if s.retailers["south"].Version != 3 || !strings.Contains(shown(plan), "south  ! retailer") {
+		t.Errorf("south is %+v;\n%s", s.retailers["south"], shown(plan))
+	}
+}
