@@ -26,6 +26,7 @@ type commands struct {
 	Exceptions exceptions `cmd:"" help:"List what is parked, why, and what to do."`
 	Plan       planCmd    `cmd:"" help:"Show how a partner's folder differs from what runs."`
 	Apply      applyCmd   `cmd:"" help:"Bring what runs to what a partner's folder says."`
+	Deploy     deployCmd  `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
 	Connectors connectors `cmd:"" help:"List the connectors and what each can do."`
 }
 

@@ -1,0 +1,90 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Environment is one account that a samconfig.toml deploys to. What is empty
+// comes from the AWS configuration of whoever deploys.
+type Environment struct {
+	Name       string
+	Stack      string
+	Region     string
+	Profile    string
+	Confirm    bool // ask before anything changes
+	Parameters map[string]string
+}
+
+// EnvironmentError says what is wrong with a samconfig.toml.
+type EnvironmentError struct{ File, Problem string }
+
+func (e *EnvironmentError) Error() string { return e.File + ": " + e.Problem }
+
+// ReadEnvironment reads an environment's [NAME.deploy.parameters] as SAM does:
+// parameter_overrides is a text of Key=Value pairs, a list of them or a table.
+func ReadEnvironment(path, name string) (Environment, error) {
+	wrong := func(format string, args ...any) (Environment, error) {
+		return Environment{}, &EnvironmentError{path, fmt.Sprintf(format, args...)}
+	}
+	var doc map[string]any
+	if _, err := toml.DecodeFile(path, &doc); errors.Is(err, fs.ErrNotExist) {
+		return wrong("the file does not exist")
+	} else if err != nil {
+		return wrong("%v", err)
+	}
+	delete(doc, "version")
+	section, ok := doc[name].(map[string]any)
+	if !ok {
+		return wrong("there is no environment %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(doc)), ", "))
+	}
+	command, _ := section["deploy"].(map[string]any)
+	parameters, ok := command["parameters"].(map[string]any)
+	if !ok {
+		return wrong("there is no [%s.deploy.parameters]", name)
+	}
+	e := Environment{Name: name, Parameters: map[string]string{}}
+	for key, into := range map[string]*string{"stack_name": &e.Stack, "region": &e.Region, "profile": &e.Profile} {
+		v, there := parameters[key]
+		if !there {
+			continue
+		}
+		if *into, ok = v.(string); !ok {
+			return wrong("%s.deploy.parameters.%s must be a text", name, key)
+		}
+	}
+	e.Confirm, _ = parameters["confirm_changeset"].(bool)
+	if e.Stack == "" {
+		return wrong("%s.deploy.parameters.stack_name is missing", name)
+	}
+	pairs := []string{}
+	switch v := parameters["parameter_overrides"].(type) {
+	case nil:
+	case string:
+		pairs = strings.Fields(v)
+	case []any:
+		for _, x := range v {
+			pairs = append(pairs, fmt.Sprint(x))
+		}
+	case map[string]any:
+		for k, x := range v {
+			pairs = append(pairs, k+"="+fmt.Sprint(x))
+		}
+	default:
+		return wrong("%s.deploy.parameters.parameter_overrides must be a text, a list or a table", name)
+	}
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok {
+			return wrong("%s.deploy.parameters.parameter_overrides: %q is no Key=Value", name, p)
+		}
+		e.Parameters[k] = strings.Trim(v, `"'`)
+	}
+	return e, nil
+}
