@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
+	"github.com/waybillhq/waybill/internal/local/python"
 )
 
 // fakePython writes an interpreter that answers what Prepare asks of one and
@@ -47,8 +48,8 @@ func installs(t *testing.T, notes string) int {
 }
 
 func TestTheEnvironmentIsInstalledOnce(t *testing.T) {
-	python, notes := fakePython(t, "3 12", "")
-	config := localaws.Config{Dir: t.TempDir(), Python: python}
+	interpreter, notes := fakePython(t, "3 12", "")
+	config := localaws.Config{Dir: t.TempDir(), Python: interpreter}
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
@@ -64,8 +65,8 @@ func TestTheEnvironmentIsInstalledOnce(t *testing.T) {
 }
 
 func TestAnInterruptedInstallationIsStartedAfresh(t *testing.T) {
-	python, notes := fakePython(t, "3 12", "")
-	config := localaws.Config{Dir: t.TempDir(), Python: python}
+	interpreter, notes := fakePython(t, "3 12", "")
+	config := localaws.Config{Dir: t.TempDir(), Python: interpreter}
 	if err := localaws.Prepare(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +95,8 @@ func TestAnInterruptedInstallationIsStartedAfresh(t *testing.T) {
 func TestAnotherPythonGetsAnEnvironmentOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
 	for _, version := range []string{"3 12", "3 13"} {
-		python, notes := fakePython(t, version, "")
-		if err := localaws.Prepare(t.Context(), localaws.Config{Dir: dir, Python: python}); err != nil {
+		interpreter, notes := fakePython(t, version, "")
+		if err := localaws.Prepare(t.Context(), localaws.Config{Dir: dir, Python: interpreter}); err != nil {
 			t.Fatal(err)
 		}
 		if installs(t, notes) != 1 {
@@ -120,9 +121,9 @@ func TestAPythonThatCannotBeUsedIsNamedWithARemedy(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			err := localaws.Prepare(t.Context(), localaws.Config{Dir: t.TempDir(), Python: c.python})
-			var unusable *localaws.PythonError
+			var unusable *python.MissingError
 			if !errors.As(err, &unusable) {
-				t.Fatalf("got %v, want a PythonError", err)
+				t.Fatalf("got %v, want a MissingError", err)
 			}
 			for _, want := range c.want {
 				if !strings.Contains(err.Error(), want) {
@@ -136,19 +137,19 @@ func TestAPythonThatCannotBeUsedIsNamedWithARemedy(t *testing.T) {
 func TestAMachineWithoutPythonGetsARemedy(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	err := localaws.Prepare(t.Context(), localaws.Config{Dir: t.TempDir()})
-	var unusable *localaws.PythonError
+	var unusable *python.MissingError
 	if !errors.As(err, &unusable) || !strings.Contains(err.Error(), "sudo apt install python3") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAFailedInstallationShowsTheEndOfItsLog(t *testing.T) {
-	python, _ := fakePython(t, "3 12", `case "$*" in *"-m pip"*) echo "ERROR: no route to host"; exit 1 ;; esac`)
-	config := localaws.Config{Dir: t.TempDir(), Python: python}
+	interpreter, _ := fakePython(t, "3 12", `case "$*" in *"-m pip"*) echo "ERROR: no route to host"; exit 1 ;; esac`)
+	config := localaws.Config{Dir: t.TempDir(), Python: interpreter}
 	err := localaws.Prepare(t.Context(), config)
-	var failed *localaws.InstallError
+	var failed *python.CommandError
 	if !errors.As(err, &failed) {
-		t.Fatalf("got %v, want an InstallError", err)
+		t.Fatalf("got %v, want a CommandError", err)
 	}
 	if !strings.Contains(failed.Tail, "no route to host") || !strings.Contains(err.Error(), failed.Log) {
 		t.Errorf("the error shows neither the log nor where it is: %v", err)
@@ -162,9 +163,9 @@ func TestAFailedInstallationShowsTheEndOfItsLog(t *testing.T) {
 }
 
 func TestAnInstallationCanBeCancelled(t *testing.T) {
-	python, _ := fakePython(t, "3 12", `case "$*" in *"-m pip"*) sleep 1000 ;; esac`)
+	interpreter, _ := fakePython(t, "3 12", `case "$*" in *"-m pip"*) sleep 1000 ;; esac`)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := localaws.Prepare(ctx, localaws.Config{Dir: t.TempDir(), Python: python, Progress: func(string) { cancel() }})
+	err := localaws.Prepare(ctx, localaws.Config{Dir: t.TempDir(), Python: interpreter, Progress: func(string) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/local/erp"
+	"github.com/waybillhq/waybill/internal/local/python"
 )
 
 // products are articles of the simulated shop.
@@ -147,9 +148,9 @@ func TestWhatIsNotAPythonIsSaidToBeNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := erp.Prepare(t.Context(), erp.Config{Dir: t.TempDir(), Python: path})
-	var wrong *erp.PythonError
+	var wrong *python.MissingError
 	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), path) || wrong.Remedy == "" {
-		t.Errorf("got %v, want a PythonError that names %s and a remedy", err, path)
+		t.Errorf("got %v, want a MissingError that names %s and a remedy", err, path)
 	}
 }
 
@@ -159,9 +160,9 @@ func TestAPythonThatIsTooOldIsNamedWithTheVersionThatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := erp.Prepare(t.Context(), erp.Config{Dir: t.TempDir(), Python: path})
-	var wrong *erp.PythonError
+	var wrong *python.MissingError
 	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "3.10") || !strings.Contains(err.Error(), "3.9") {
-		t.Errorf("got %v, want a PythonError with both versions", err)
+		t.Errorf("got %v, want a MissingError with both versions", err)
 	}
 }
 
@@ -173,9 +174,9 @@ func TestAFailedDownloadSaysWhichStepFailedAndWhereTheLogIs(t *testing.T) {
 	config := erp.Config{Dir: home}
 	for range 2 { // the half-made environment must not pass for a complete one
 		err := erp.Prepare(t.Context(), config)
-		var failed *erp.BuildError
+		var failed *python.CommandError
 		if !errors.As(err, &failed) {
-			t.Fatalf("got %v, want a BuildError", err)
+			t.Fatalf("got %v, want a CommandError", err)
 		}
 		if failed.Step == "" || failed.Tail == "" || !strings.Contains(err.Error(), "PIP_INDEX_URL") {
 			t.Errorf("the error lacks the step, the log's end or the hint: %v", err)

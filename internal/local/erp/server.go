@@ -16,6 +16,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/local/lock"
 	"github.com/waybillhq/waybill/internal/local/process"
+	"github.com/waybillhq/waybill/internal/local/python"
 )
 
 const (
@@ -52,7 +53,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	} else if err := lock.Free(ctx, config.Port); err != nil {
 		return nil, fmt.Errorf("starting the local ERP: %w", err)
 	}
-	python, template, err := prepare(ctx, config)
+	interpreter, template, err := prepare(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +81,10 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	p, err := process.Start(process.Spec{
-		Name: "the local ERP", Path: python, Args: []string{script, "-c", conf, "-d", Database},
+		Name: "the local ERP", Path: interpreter, Args: []string{script, "-c", conf, "-d", Database},
 		// Tryton's assertions look at every record for every record: with them,
 		// an order of 2,000 lines takes many times as long to process.
-		Env: append(cleanEnv(), "PYTHONOPTIMIZE=1"), Dir: config.Dir, Log: filepath.Join(config.Dir, "erp.log"), Lifeline: true,
+		Env: append(python.Env(), "PYTHONOPTIMIZE=1"), Dir: config.Dir, Log: filepath.Join(config.Dir, "erp.log"), Lifeline: true,
 	})
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/local/lock"
+	"github.com/waybillhq/waybill/internal/local/python"
 )
 
 // Prepare makes sure that everything exists which Start needs: the Python
@@ -20,7 +21,7 @@ import (
 // with the seed's products and stock. What exists is used, what was
 // interrupted is begun again, and several processes may prepare at once.
 //
-// It fails with a *PythonError or a *BuildError where the user must act.
+// It fails with as python.Environment.Prepare and python.Run do.
 func Prepare(ctx context.Context, config Config) error {
 	config, err := config.complete()
 	if err != nil {
@@ -30,14 +31,17 @@ func Prepare(ctx context.Context, config Config) error {
 	return err
 }
 
+// Tryton 8.0 decides this.
+const oldestPython = 10
+
 // steps of a preparation, for Progress.
 const steps = 5
 
 // prepare returns the environment's interpreter and the database to copy.
-func prepare(ctx context.Context, c Config) (python, database string, err error) {
+func prepare(ctx context.Context, c Config) (interpreter, database string, err error) {
 	b := builder{Config: c}
 	b.step(0, "the ERP's Python environment (first time about 20 s)")
-	if b.python, err = environment(ctx, c); err != nil {
+	if b.python, err = (python.Environment{Name: "the local ERP", Home: c.Home, Interpreter: c.Python, Oldest: oldestPython, Requirements: requirements}).Prepare(ctx); err != nil {
 		return "", "", err
 	}
 	base := c.seedFile()
@@ -174,8 +178,8 @@ func (b *builder) seed(ctx context.Context, dir, step, conf string, seed seedFil
 }
 
 func (b *builder) command(ctx context.Context, dir, what string, argv ...string) error {
-	env := append(cleanEnv(), "TRYTONPASSFILE="+filepath.Join(dir, passwordFile))
-	return run(ctx, what, "", filepath.Join(dir, "build.log"), env, append([]string{b.python}, argv...)...)
+	return python.Run(ctx, python.Command{Step: what, Log: filepath.Join(dir, "build.log"), Interpreter: b.python, Args: argv,
+		Env: append(python.Env(), "TRYTONPASSFILE="+filepath.Join(dir, passwordFile))})
 }
 
 const passwordFile = "password"

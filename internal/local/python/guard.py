@@ -1,0 +1,26 @@
+# Runs a module, a command or a script, and ends with everything that it started when
+# standard input ends: when whoever started it is gone, by whatever signal.
+import os
+import runpy
+import signal
+import sys
+import threading
+
+
+def watch():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+threading.Thread(target=watch, daemon=True).start()
+if sys.argv[1] == "-m":
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+elif sys.argv[1] == "-c":
+    code, sys.argv = sys.argv[2], ["-c"] + sys.argv[3:]
+    exec(compile(code, "<command>", "exec"), {"__name__": "__main__"})
+else:
+    sys.argv = sys.argv[1:]
+    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    runpy.run_path(sys.argv[0], run_name="__main__")
