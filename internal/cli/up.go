@@ -26,6 +26,8 @@ type up struct {
 	Timeout time.Duration `default:"10m" help:"With --once: how long to wait for the orders."`
 	Port    int           `help:"Port of the local AWS; a free one if 0."`
 	ERPPort int           `name:"erp-port" help:"Port of the ERP; a free one if 0."`
+	Chaos   bool          `help:"Let vendors fail in a published mix of faults while the orders travel."`
+	Seed    uint64        `help:"Decides what the faults do by chance."`
 	JSON    bool          `name:"json" help:"Print one JSON document at the end; progress goes to standard error."`
 }
 
@@ -39,6 +41,7 @@ type summary struct {
 	Elapsed  float64        `json:"elapsed_seconds"`
 	Orders   []watched      `json:"orders"`
 	Findings []demo.Finding `json:"findings"`
+	Faults   map[string]int `json:"faults_fired,omitempty"` // with --chaos, by vendor
 }
 
 // watched is an order with what its way took.
@@ -76,7 +79,7 @@ func (c up) Run(ctx context.Context, s streams) error {
 	}
 	began, say := time.Now(), newSpeaker(s, c.JSON)
 	d, err := demo.Start(ctx, demo.Config{Root: top, Dir: run, AWSHome: filepath.Join(state, "aws"), ERPHome: filepath.Join(state, "erp"),
-		Port: c.Port, ERPPort: c.ERPPort, Progress: say.step})
+		Port: c.Port, ERPPort: c.ERPPort, Seed: c.Seed, Progress: say.step})
 	if err != nil {
 		if ctx.Err() != nil {
 			say.line("stopped; nothing is left running")
@@ -159,6 +162,12 @@ type watch struct {
 
 func (w *watch) run(ctx context.Context, s streams) error {
 	w.done = map[string]watched{}
+	if w.up.Chaos {
+		if err := w.demo.Chaos(); err != nil {
+			return err
+		}
+		w.say.line("faults are in force at storefront, warehouse and ERP; see GET /_control/faults at each")
+	}
 	names := shopifytest.DefaultCatalogue
 	for i := range w.up.Orders {
 		// Baskets vary; every third has several articles.
@@ -171,6 +180,9 @@ func (w *watch) run(ctx context.Context, s streams) error {
 			return err
 		}
 		w.add(o)
+	}
+	if w.up.Chaos {
+		w.reconcile(ctx)
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -197,6 +209,23 @@ func (w *watch) run(ctx context.Context, s streams) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// reconcile finds what lost webhooks did not tell; on AWS the schedule does so
+// every few minutes.
+func (w *watch) reconcile(ctx context.Context) {
+	go func() {
+		tick := time.NewTicker(15 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				_ = w.demo.Invoke(ctx, "OrderReconcile") // the next turn comes
+			}
+		}
+	}()
 }
 
 func (w *watch) add(o demo.Placement) {
@@ -271,6 +300,10 @@ func (w *watch) end(ctx context.Context, s streams) error {
 			sum.Closed++
 		}
 		sum.Orders = append(sum.Orders, o)
+	}
+	if w.up.Chaos {
+		sum.Faults = w.demo.Fired()
+		w.say.line(fmt.Sprintf("faults that fired: storefront %d, warehouse %d, ERP %d", sum.Faults["storefront"], sum.Faults["warehouse"], sum.Faults["ERP"]))
 	}
 	if sum.Findings == nil {
 		sum.Findings = []demo.Finding{}

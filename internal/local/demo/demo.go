@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
@@ -65,6 +67,8 @@ type Config struct {
 	Port, ERPPort int
 	// HoldOrders keeps the warehouse from shipping by itself.
 	HoldOrders bool
+	// Seed decides what faults do by chance.
+	Seed uint64
 	// Progress hears of steps: begin, detail, end.
 	Progress func(Progress)
 }
@@ -79,18 +83,20 @@ type Progress struct {
 
 // Demo is a running platform.
 type Demo struct {
-	AWS       *localaws.Server
-	ERP       *erp.Server
-	ERPGate   *Gate // what the platform reaches the ERP through
-	Shop      *shopifytest.Server
-	Warehouse *shipbobtest.Server
-	Platform  *boot.Platform
-	Retailer  tenancy.Retailer
-	Tenant    retail.Tenant
-	Outputs   map[string]string
-	APIURL    string
-	ShopURL   string
-	StockURL  string // the warehouse simulator's base URL
+	AWS     *localaws.Server
+	ERP     *erp.Server
+	ERPGate *Gate // what the platform reaches the ERP through
+	Shop    *shopifytest.Server
+	// ShopFaults and WarehouseFaults stand before the simulators.
+	ShopFaults, WarehouseFaults *faulty.Injector
+	Warehouse                   *shipbobtest.Server
+	Platform                    *boot.Platform
+	Retailer                    tenancy.Retailer
+	Tenant                      retail.Tenant
+	Outputs                     map[string]string
+	APIURL                      string
+	ShopURL                     string
+	StockURL                    string // the warehouse simulator's base URL
 	// Variables are what ${NAME} of the demo partner's files stands for.
 	Variables map[string]string
 
@@ -245,7 +251,7 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("opening a port before the ERP: %w", err)
 	}
-	if d.ERPGate, err = newGate(d.ERP.URL); err != nil {
+	if d.ERPGate, err = newGate(d.ERP.URL, c.Seed); err != nil {
 		return fmt.Errorf("reaching the ERP: %w", err)
 	}
 	d.ShopURL, d.StockURL = "http://"+shop.Addr().String(), "http://"+warehouse.Addr().String()
@@ -268,20 +274,47 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	}
 	d.Retailer = applied[0]
 	d.Tenant = d.Retailer.Tenant
-	d.Shop = shopifytest.NewServer(shopifytest.Options{Shop: "north.myshopify.com", AccessToken: shopToken,
+	d.ShopFaults, d.WarehouseFaults = faulty.New(shopifytest.Vendor(), c.Seed+1), faulty.New(shipbobtest.Vendor(), c.Seed+2)
+	d.Shop = shopifytest.NewServer(shopifytest.Options{Client: sender(d.ShopFaults, shopifytest.Topic), Shop: "north.myshopify.com", AccessToken: shopToken,
 		WebhookSecret: shopSecret, WebhookURL: d.HookURL(Shop)})
 	var items []shipbobtest.Item
 	for _, p := range shopifytest.DefaultCatalogue {
 		items = append(items, shipbobtest.Item{SKU: p.SKU, Name: p.Title, OnHand: opening})
 	}
-	d.Warehouse = shipbobtest.NewServer(shipbobtest.Options{AccessToken: warehouseToken, WebhookSecret: warehouseSecret,
+	d.Warehouse = shipbobtest.NewServer(shipbobtest.Options{Client: sender(d.WarehouseFaults, shipbobtest.Topic), AccessToken: warehouseToken, WebhookSecret: warehouseSecret,
 		WebhookURL: d.HookURL(Warehouse), Catalogue: items, HoldOrders: c.HoldOrders, AutoShipDelay: 300 * time.Millisecond})
-	for l, h := range map[net.Listener]http.Handler{shop: d.Shop, warehouse: d.Warehouse, books: d.ERPGate} {
+	d.ShopFaults.Next, d.WarehouseFaults.Next = d.Shop, d.Warehouse
+	for l, h := range map[net.Listener]http.Handler{shop: d.ShopFaults, warehouse: d.WarehouseFaults, books: d.ERPGate} {
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		d.servers = append(d.servers, s)
 		go func() { _ = s.Serve(l) }() // ends with Close
 	}
 	return d.openStock(ctx)
+}
+
+// sender is the client that a simulator sends webhooks with.
+func sender(i *faulty.Injector, topic func(http.Header) string) *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: i.Deliveries(http.DefaultTransport, topic)}
+}
+
+// Chaos puts the published mix of faults in force at every vendor.
+func (d *Demo) Chaos() error {
+	// A parcel that no webhook announced is found when its order is reviewed,
+	// half an hour after its release: too long to watch.
+	warehouse := slices.DeleteFunc(faulty.Chaos(shipbobtest.Vendor()), func(r faulty.Rule) bool { return r.Fault == "webhook_lost" })
+	return errors.Join(d.ShopFaults.Add(faulty.Chaos(shopifytest.Vendor())...), d.WarehouseFaults.Add(warehouse...),
+		d.ERPGate.Add(faulty.Chaos(trytonVendor())...))
+}
+
+// Fired counts the faults that befell each vendor.
+func (d *Demo) Fired() map[string]int {
+	out := map[string]int{}
+	for name, i := range map[string]*faulty.Injector{"storefront": d.ShopFaults, "warehouse": d.WarehouseFaults, "ERP": d.ERPGate.Injector} {
+		for _, r := range i.Rules() {
+			out[name] += r.Fired
+		}
+	}
+	return out
 }
 
 // openStock takes the warehouse's counts as the positions to begin with.
@@ -339,6 +372,14 @@ func (d *Demo) Stop(ctx context.Context) error {
 	var errs []error
 	for _, s := range d.servers {
 		errs = append(errs, s.Close())
+	}
+	for _, i := range []*faulty.Injector{d.ShopFaults, d.WarehouseFaults} {
+		if i != nil {
+			i.Close()
+		}
+	}
+	if d.ERPGate != nil {
+		d.ERPGate.Close()
 	}
 	if d.Shop != nil {
 		d.Shop.Close()

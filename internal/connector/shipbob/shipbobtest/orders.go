@@ -52,7 +52,7 @@ func (s *Server) createOrder(body []byte) answer {
 	now := s.opts.Now().UTC()
 	o := &order{
 		reference: req.ReferenceID, number: req.OrderNumber, kind: req.Type, method: req.ShippingMethod,
-		created: now, updated: now, purchased: req.PurchaseDate, recipient: req.Recipient,
+		created: now, updated: now, visible: now.Add(s.hide), purchased: req.PurchaseDate, recipient: req.Recipient,
 	}
 	if o.number == "" {
 		o.number = o.reference
@@ -144,7 +144,7 @@ func (s *Server) listOrders(q url.Values) answer {
 	page, limit := number(q.Get("Page"), 1), min(number(q.Get("Limit"), 50), 250)
 	var hits []*order
 	for _, o := range s.orders {
-		if matches(o, q) {
+		if matches(o, q) && !s.opts.Now().Before(o.visible) {
 			hits = append(hits, o)
 		}
 	}

@@ -37,6 +37,8 @@ type Options struct {
 	// RetryDelays are the waits between attempts at one delivery; ShipBob's
 	// own (5 s to 10 h) compressed to 200 ms, 1 s, 5 s and 15 s.
 	RetryDelays []time.Duration
+	// Client sends webhooks; one with a time-out of 15 s by default.
+	Client *http.Client
 }
 
 // Item is a product that the simulated warehouse knows.
@@ -77,6 +79,7 @@ type Server struct {
 	violations    []Violation
 	faults        []*plannedFault
 	carrier       int
+	hide          time.Duration // of the call under way: how long lists do not show its effect
 	hold          bool
 	delay         time.Duration
 	closed        bool
@@ -111,7 +114,7 @@ func NewServer(opts Options) *Server {
 	}
 	defaults(&opts)
 	s := &Server{
-		opts: opts, contract: c, client: &http.Client{Timeout: 15 * time.Second}, lastID: opts.FirstID,
+		opts: opts, contract: c, client: opts.Client, lastID: opts.FirstID,
 		products: map[string]*product{}, references: map[string]*order{}, hold: opts.HoldOrders, delay: opts.AutoShipDelay,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -133,6 +136,9 @@ func defaults(o *Options) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Client == nil {
+		o.Client = &http.Client{Timeout: 15 * time.Second}
 	}
 	if len(o.Carriers) == 0 {
 		o.Carriers = defaultCarriers
@@ -198,7 +204,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r, body)
 		return
 	}
+	s.hide = hiddenFor(r)
 	a := s.serve(r, body)
+	s.hide = 0
 	s.requests = append(s.requests, Request{At: s.opts.Now().UTC(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Status: a.status, Bytes: len(body)})
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	for k, v := range a.header {

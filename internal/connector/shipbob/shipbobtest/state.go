@@ -23,6 +23,7 @@ type order struct {
 	created      time.Time
 	purchased    string
 	updated      time.Time
+	visible      time.Time // when lists show it
 	recipient    map[string]any
 	lines        []orderLine
 	shipments    []*shipment

@@ -46,6 +46,9 @@ func (s *Server) fulfillmentCreate(args map[string]any) (any, error) {
 		takes = append(takes, ts...)
 	}
 	f := &fulfillment{gid: gid("Fulfillment", s.id()), order: o, created: s.opts.Now()}
+	if until := s.opts.Now().Add(s.hide); s.hide > 0 {
+		f.hidden = func() bool { return s.opts.Now().Before(until) }
+	}
 	for _, t := range takes {
 		t.of.remaining -= t.quantity
 		f.lines = append(f.lines, fulfillmentLine{gid("FulfillmentLineItem", s.id()), t.of.line, t.quantity})

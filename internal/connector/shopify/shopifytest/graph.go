@@ -152,9 +152,12 @@ func orderObject(o *order) *obj {
 		"fulfillments": resolver(func(args map[string]any) (any, error) {
 			out := []any{}
 			n, sized := pageSize(args)
-			for i, f := range o.fulfillments {
-				if sized && int64(i) >= n {
+			for _, f := range o.fulfillments {
+				if sized && int64(len(out)) >= n {
 					break
+				}
+				if f.hidden != nil && f.hidden() {
+					continue
 				}
 				out = append(out, fulfillmentObject(f))
 			}

@@ -85,6 +85,7 @@ type Server struct {
 	requests   []Request
 	violations []Violation
 	deliveries []*Delivery
+	hide       time.Duration // of the call under way: how long reads do not show its effect
 	closed     chan struct{}
 	once       sync.Once
 	sending    sync.WaitGroup
@@ -180,7 +181,9 @@ func (s *Server) vendor(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := Request{Time: s.opts.Now(), Method: r.Method, Path: r.URL.Path}
+	s.hide = hiddenFor(r)
 	status, out, drop := s.answer(r, body, &rec)
+	s.hide = 0
 	rec.Status = status
 	s.requests = append(s.requests, rec)
 	if drop {

@@ -44,6 +44,7 @@ type fulfillment struct {
 	gid, name string
 	order     *order
 	created   time.Time
+	hidden    func() bool // tells whether reads do not show it yet; nil is never
 	tracking  []tracking
 	lines     []fulfillmentLine
 }

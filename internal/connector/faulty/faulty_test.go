@@ -1,0 +1,285 @@
+package faulty_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
+)
+
+const good = `{"data":"a whole answer"}`
+
+func vendor() faulty.Vendor {
+	return faulty.Vendor{
+		Name: "Sample", Operations: []string{"create", "list"},
+		Operation: func(r *http.Request, _ []byte) string { return strings.TrimPrefix(r.URL.Path, "/") },
+		TooMany: func(d time.Duration) faulty.Answer {
+			return faulty.Answer{Status: 429, Header: map[string]string{"Retry-After": d.String()}}
+		},
+		Unauthorized: faulty.Answer{Status: 401},
+		Token:        func(r *http.Request) string { return r.Header.Get("Token") },
+		SetToken:     func(r *http.Request, t string) { r.Header.Set("Token", t) },
+		Cannot:       []string{"visible_delayed"},
+	}
+}
+
+type bench struct {
+	*testing.T
+	faults *faulty.Injector
+	server *httptest.Server
+	done   atomic.Int64 // calls that had their effect
+	mu     sync.Mutex
+	later  []func() // what waits for its time
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{T: t, faults: faulty.New(vendor(), 1)}
+	b.faults.Next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Token") != "first" {
+			w.WriteHeader(401)
+			return
+		}
+		b.done.Add(1)
+		_, _ = io.WriteString(w, good)
+	})
+	b.faults.After = func(_ time.Duration, f func()) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.later = append(b.later, f)
+	}
+	b.server = httptest.NewServer(b.faults)
+	t.Cleanup(func() { b.server.Close(); b.faults.Close() })
+	return b
+}
+
+func (b *bench) add(r faulty.Rule) {
+	b.Helper()
+	if err := b.faults.Add(r); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// elapse lets what waits happen, and tells how much that was.
+func (b *bench) elapse() int {
+	b.mu.Lock()
+	waiting := b.later
+	b.later = nil
+	b.mu.Unlock()
+	for _, f := range waiting {
+		f()
+	}
+	return len(waiting)
+}
+
+// call returns the status, or 0 for a broken connection, and what was read.
+func (b *bench) call(token string) (int, string, http.Header) {
+	b.Helper()
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, b.server.URL+"/create", strings.NewReader("{}"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Header.Set("Token", token)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, string(body), res.Header
+	}
+	return res.StatusCode, string(body), res.Header
+}
+
+func TestEachFaultDoesWhatItSays(t *testing.T) {
+	for _, c := range []struct {
+		rule   faulty.Rule
+		status int
+		done   int64
+		check  func(body string, h http.Header) bool
+	}{
+		{faulty.Rule{Fault: "rate_limited", Seconds: 7}, 429, 0, func(_ string, h http.Header) bool { return h.Get("Retry-After") == "7s" }},
+		{faulty.Rule{Fault: "error"}, 500, 0, nil},
+		{faulty.Rule{Fault: "error", Status: 503, Seconds: 1.5}, 503, 0, func(_ string, h http.Header) bool { return h.Get("Retry-After") == "1.5" }},
+		{faulty.Rule{Fault: "error", When: "after"}, 500, 1, nil},
+		{faulty.Rule{Fault: "timeout_before", Seconds: 0.001}, 0, 0, nil},
+		{faulty.Rule{Fault: "timeout_after", Seconds: 0.001}, 0, 1, nil},
+		{faulty.Rule{Fault: "reset"}, 0, 0, nil},
+		{faulty.Rule{Fault: "reset", When: "after"}, 0, 1, nil},
+		{faulty.Rule{Fault: "truncated"}, 0, 1, func(body string, _ http.Header) bool { return body == good[:len(good)/2] }},
+		{faulty.Rule{Fault: "html"}, 200, 0, func(body string, _ http.Header) bool { return strings.HasPrefix(body, "<!doctype html>") }},
+		{faulty.Rule{Fault: "html", Status: 502, When: "after"}, 502, 1, nil},
+		{faulty.Rule{Fault: "huge"}, 200, 0, func(body string, _ http.Header) bool { return len(body) > 32<<20 }},
+		{faulty.Rule{Fault: "garbage", When: "after"}, 200, 1, func(body string, _ http.Header) bool { return !json.Valid([]byte(body)) }},
+		{faulty.Rule{Fault: "credential_revoked"}, 401, 0, nil},
+	} {
+		t.Run(c.rule.Fault+" "+c.rule.When, func(t *testing.T) {
+			b := newBench(t)
+			b.add(c.rule)
+			status, body, h := b.call("first")
+			if status != c.status || b.done.Load() != c.done {
+				t.Errorf("status %d, done %d times", status, b.done.Load())
+			}
+			if c.check != nil && !c.check(body, h) {
+				t.Errorf("answered %.80q, %v", body, h)
+			}
+		})
+	}
+}
+
+func TestADelayedCommitHappensLaterAndOnce(t *testing.T) {
+	b := newBench(t)
+	b.add(faulty.Rule{Fault: "commit_delayed", Seconds: 5})
+	if status, _, _ := b.call("first"); status != 0 || b.done.Load() != 0 {
+		t.Fatalf("status %d, done %d times", status, b.done.Load())
+	}
+	if n := b.elapse(); n != 1 || b.done.Load() != 1 {
+		t.Errorf("%d waited, done %d times", n, b.done.Load())
+	}
+}
+
+func TestARotatedCredentialTakesThePlaceOfTheOldOne(t *testing.T) {
+	b := newBench(t)
+	b.call("first") // what was in force before
+	b.add(faulty.Rule{Fault: "credential_rotated", Token: "second"})
+	for token, want := range map[string]int{"first": 401, "second": 200, "third": 401} {
+		if status, _, _ := b.call(token); status != want {
+			t.Errorf("%s: status %d", token, status)
+		}
+	}
+}
+
+func TestARuleFiresAsOftenAsItSaysAndOnlyWhereItMatches(t *testing.T) {
+	b := newBench(t)
+	b.add(faulty.Rule{Fault: "error", Operation: "list"})
+	b.add(faulty.Rule{Fault: "error", Operation: "cre*", Times: 2, Status: 503})
+	var got []int
+	for range 3 {
+		status, _, _ := b.call("first")
+		got = append(got, status)
+	}
+	rules := b.faults.Rules()
+	if got[0] != 503 || got[1] != 503 || got[2] != 200 || rules[0].Fired != 0 || rules[1].Fired != 2 {
+		t.Errorf("answers %v, rules %+v", got, rules)
+	}
+}
+
+func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct{ body, field, says string }{
+		{`{"fault":"earthquake"}`, "fault", "rate_limited"},
+		{`{"fault":"visible_delayed","seconds":1}`, "fault", "cannot be shown at Sample"},
+		{`{"fault":"error","operation":"destroy"}`, "operation", "create"},
+		{`{"fault":"error","copies":2}`, "copies", "does not take it"},
+		{`{"fault":"commit_delayed"}`, "seconds", "needs it"},
+		{`{"fault":"error","status":99}`, "status", "from 200 to 599"},
+		{`{"fault":"error","probability":2}`, "probability", "from 0 to 1"},
+		{`{"fault":"error","when":"during"}`, "when", "before"},
+		{`{"fault":"error","colour":"red"}`, "body", "colour"},
+		{`[{"fault":"error"},{"fault":"nothing"}]`, "fault", "garbage"},
+		{`not JSON`, "body", "is no rule"},
+		{`{"fault":"error"} {}`, "body", "is no rule"},
+	} {
+		res, err := http.Post(b.server.URL+"/_control/faults", "application/json", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		var refusal faulty.Refusal
+		if err != nil || res.StatusCode != http.StatusBadRequest || json.Unmarshal(text, &refusal) != nil || refusal.Field != c.field || !bytes.Contains(text, []byte(c.says)) {
+			t.Errorf("%s: %d %s", c.body, res.StatusCode, text)
+		}
+	}
+	if n := len(b.faults.Rules()); n != 0 {
+		t.Errorf("%d rules are in force", n)
+	}
+}
+
+// deliveries sends topics one after another and returns what arrived.
+func (b *bench) deliveries(topics ...string) *[]string {
+	b.Helper()
+	arrived := &[]string{}
+	base := roundTrip(func(r *http.Request) (*http.Response, error) {
+		*arrived = append(*arrived, r.Header.Get("Topic"))
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}}, nil
+	})
+	through := b.faults.Deliveries(base, func(h http.Header) string { return h.Get("Topic") })
+	for _, topic := range topics {
+		r := httptest.NewRequest(http.MethodPost, "http://hook.example/", strings.NewReader("{}"))
+		r.Header.Set("Topic", topic)
+		res, err := through.RoundTrip(r)
+		if err != nil || res.StatusCode != http.StatusOK {
+			b.Fatalf("delivering %s: %v", topic, err)
+		}
+		_ = res.Body.Close()
+	}
+	return arrived
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestWebhooksAreLostDoubledAndDelayed(t *testing.T) {
+	for _, c := range []struct {
+		rule          faulty.Rule
+		before, after string
+	}{
+		{faulty.Rule{Fault: "webhook_lost", Operation: "a"}, "b", "b"},
+		{faulty.Rule{Fault: "webhook_duplicate", Operation: "a", Copies: 2}, "a b", "a b a a"},
+		{faulty.Rule{Fault: "webhook_delayed", Operation: "a", Seconds: 9}, "b", "b a"},
+	} {
+		b := newBench(t)
+		b.add(c.rule)
+		arrived := b.deliveries("a", "b")
+		if got := strings.Join(*arrived, " "); got != c.before {
+			t.Errorf("%s: at first %q arrived", c.rule.Fault, got)
+		}
+		b.elapse()
+		if got := strings.Join(*arrived, " "); got != c.after {
+			t.Errorf("%s: %q arrived", c.rule.Fault, got)
+		}
+	}
+}
+
+func TestTheSameSeedMakesTheSameFaults(t *testing.T) {
+	run := func() (out []int) {
+		b := newBench(t)
+		b.add(faulty.Rule{Fault: "error", Times: -1, Probability: 0.4})
+		for range 30 {
+			status, _, _ := b.call("first")
+			out = append(out, status)
+		}
+		return out
+	}
+	a, b := run(), run()
+	failed := 0
+	for i := range a {
+		if a[i] != b[i] {
+			t.Fatalf("%v\n%v", a, b)
+		}
+		if a[i] == 500 {
+			failed++
+		}
+	}
+	if failed == 0 || failed == len(a) {
+		t.Errorf("%d of %d failed", failed, len(a))
+	}
+}
+
+func TestTheChaosMixEnds(t *testing.T) {
+	for _, r := range faulty.Chaos(vendor()) {
+		if r.Times < 1 {
+			t.Errorf("%s never ends", r.Fault)
+		}
+	}
+}

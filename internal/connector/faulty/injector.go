@@ -1,0 +1,311 @@
+package faulty
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Vendor is what the faults need to know of the system that they befall.
+type Vendor struct {
+	Name string
+	// Operation names a call.
+	Operation func(r *http.Request, body []byte) string
+	// Operations are all names, where they can be listed.
+	Operations []string
+	// TooMany is the vendor's own refusal above its limit.
+	TooMany func(wait time.Duration) Answer
+	// Unauthorized is the vendor's own refusal of a credential.
+	Unauthorized Answer
+	// Token reads a call's credential, SetToken replaces it.
+	Token    func(r *http.Request) string
+	SetToken func(r *http.Request, token string)
+	// Cannot lists faults that this system cannot show.
+	Cannot []string
+}
+
+// Answer is an HTTP answer.
+type Answer struct {
+	Status int
+	Header map[string]string
+	Body   string
+}
+
+// VisibleAfter is the header by which a call that goes on to a simulator says
+// for how many seconds its effect is hidden from reads.
+const VisibleAfter = "X-Simulator-Visible-After"
+
+// silence is how long a time-out keeps silent where no rule says otherwise:
+// longer than a client waits.
+const silence = 15 * time.Second
+
+// Injector is a handler before another. It is safe for concurrent use; Close
+// ends what it does in the background.
+type Injector struct {
+	vendor Vendor
+	// Next is what the faults stand before; set it before the first call.
+	Next http.Handler
+	// After runs f once d has passed; tests replace it with a clock of their
+	// own before the first call.
+	After func(d time.Duration, f func())
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu    sync.Mutex
+	dice  *rand.Rand
+	rules []*Rule
+	first string        // the credential of the first call, before any rotation
+	held  chan struct{} // a webhook that waits for the next one
+	quiet func()        // hears that a call is kept waiting
+}
+
+// New makes an injector for a vendor; seed decides what happens by chance.
+func New(v Vendor, seed uint64) *Injector {
+	i := &Injector{vendor: v, dice: rand.New(rand.NewPCG(seed, 1))}
+	i.ctx, i.cancel = context.WithCancel(context.Background())
+	i.After = func(d time.Duration, f func()) {
+		i.work.Go(func() {
+			if pause(i.ctx, d) {
+				f()
+			}
+		})
+	}
+	return i
+}
+
+// Close gives up what waits.
+func (i *Injector) Close() {
+	i.cancel()
+	i.work.Wait()
+}
+
+// Add puts rules in force after those that are; the first that matches fires.
+// It fails with a *Refusal, and then none of them is in force.
+func (i *Injector) Add(rules ...Rule) error {
+	for _, r := range rules {
+		if err := r.check(i.vendor); err != nil {
+			return err
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, r := range rules {
+		r.Fired = 0
+		if r.left = r.Times; r.left == 0 {
+			r.left = 1
+		}
+		if r.Times == 0 && strings.HasPrefix(r.Fault, "credential_") {
+			r.left = -1 // a credential stays revoked
+		}
+		i.rules = append(i.rules, &r)
+	}
+	return nil
+}
+
+// Rules are those in force or used up, in their order.
+func (i *Injector) Rules() []Rule {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := []Rule{}
+	for _, r := range i.rules {
+		out = append(out, *r)
+	}
+	return out
+}
+
+// OnSilence tells f whenever a call begins to be kept without an answer, so
+// that a test's client can give up without a clock; nil tells nobody.
+func (i *Injector) OnSilence(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.quiet = f
+}
+
+// Clear takes all rules away.
+func (i *Injector) Clear() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.rules = nil
+}
+
+// take finds the rule that fires now.
+func (i *Injector) take(operation string, webhook bool) (Rule, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, r := range i.rules {
+		if k, _ := kindOf(r.Fault); k.webhook != webhook || r.left == 0 || !r.matches(operation) {
+			continue
+		}
+		if r.Probability > 0 && i.dice.Float64() >= r.Probability {
+			continue
+		}
+		if r.left > 0 {
+			r.left--
+		}
+		r.Fired++
+		return *r, true
+	}
+	return Rule{}, false
+}
+
+const maxBody = 32 << 20
+
+func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		return // the client is gone
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if r.URL.Path == "/_control/faults" {
+		i.control(w, r, body)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/_control/") {
+		i.Next.ServeHTTP(w, r)
+		return
+	}
+	if i.vendor.Token != nil {
+		i.mu.Lock()
+		if i.first == "" {
+			i.first = i.vendor.Token(r)
+		}
+		i.mu.Unlock()
+	}
+	rule, fires := i.take(i.vendor.Operation(r, body), false)
+	if !fires {
+		i.Next.ServeHTTP(w, r)
+		return
+	}
+	i.befall(w, r, body, rule)
+}
+
+// do lets the call have its effect and returns the answer. The client's end of
+// the connection does not end it.
+func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
+	rec := httptest.NewRecorder()
+	again := r.Clone(context.WithoutCancel(r.Context()))
+	again.Body = io.NopCloser(bytes.NewReader(body))
+	i.Next.ServeHTTP(rec, again)
+	return rec
+}
+
+func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, rule Rule) {
+	wait := time.Duration(rule.Seconds * float64(time.Second))
+	if rule.When == "after" {
+		i.do(r, body)
+	}
+	switch rule.Fault {
+	case "rate_limited":
+		if wait == 0 {
+			wait = 2 * time.Second
+		}
+		write(w, i.vendor.TooMany(wait))
+	case "error":
+		a := Answer{Status: rule.Status, Body: `{"errors":"the server failed"}`, Header: map[string]string{"Content-Type": "application/json"}}
+		if a.Status == 0 {
+			a.Status = http.StatusInternalServerError
+		}
+		if wait > 0 {
+			a.Header["Retry-After"] = strconv.FormatFloat(rule.Seconds, 'f', -1, 64)
+		}
+		write(w, a)
+	case "timeout_before", "timeout_after":
+		if rule.Fault == "timeout_after" {
+			i.do(r, body)
+		}
+		if wait == 0 {
+			wait = silence
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		stop := context.AfterFunc(i.ctx, cancel)
+		i.mu.Lock()
+		quiet := i.quiet
+		i.mu.Unlock()
+		if quiet != nil {
+			quiet()
+		}
+		pause(ctx, wait)
+		stop()
+		cancel()
+		panic(http.ErrAbortHandler)
+	case "reset":
+		panic(http.ErrAbortHandler)
+	case "commit_delayed":
+		i.After(wait, func() { i.do(r, body) })
+		panic(http.ErrAbortHandler)
+	case "visible_delayed":
+		r.Header.Set(VisibleAfter, strconv.FormatFloat(rule.Seconds, 'f', -1, 64))
+		i.Next.ServeHTTP(w, r)
+	case "truncated":
+		rec := i.do(r, body)
+		full := rec.Body.Bytes()
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(full)))
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(full[:len(full)/2]) // the rest is the fault
+		if f, ok := w.(http.Flusher); ok {
+			f.Flush()
+		}
+		panic(http.ErrAbortHandler)
+	case "html":
+		status := rule.Status
+		if status == 0 {
+			status = http.StatusOK
+		}
+		write(w, Answer{Status: status, Header: map[string]string{"Content-Type": "text/html; charset=utf-8"},
+			Body: "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"})
+	case "huge":
+		w.Header().Set("Content-Type", "application/json")
+		chunk := bytes.Repeat([]byte(" "), 1<<20)
+		for range 34 {
+			if _, err := w.Write(chunk); err != nil {
+				return // the client had enough
+			}
+		}
+	case "garbage":
+		write(w, Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: "{\"data\":\xff\xfe[[[,\x00"})
+	case "credential_revoked":
+		write(w, i.vendor.Unauthorized)
+	case "credential_rotated":
+		if i.vendor.Token(r) != rule.Token {
+			write(w, i.vendor.Unauthorized)
+			return
+		}
+		i.mu.Lock()
+		first := i.first
+		i.mu.Unlock()
+		i.vendor.SetToken(r, first)
+		i.Next.ServeHTTP(w, r)
+	}
+}
+
+func write(w http.ResponseWriter, a Answer) {
+	for k, v := range a.Header {
+		w.Header().Set(k, v)
+	}
+	w.WriteHeader(a.Status)
+	_, _ = io.WriteString(w, a.Body) // whoever asked may be gone
+}
+
+// pause reports whether d passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

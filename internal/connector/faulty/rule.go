@@ -1,0 +1,209 @@
+// Package faulty stands before a simulator or a real server and makes it fail
+// on demand, as vendors do: throttled, slow, silent, garbled, late, and with
+// its webhooks lost, doubled or out of order.
+//
+// It is steered under /_control/faults: POST a rule or a list of them, GET
+// lists them with how often each has fired, DELETE takes all away.
+package faulty
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Rule makes matching calls, or webhook deliveries, fail.
+type Rule struct {
+	Fault string `json:"fault"`
+	// Operation is what the vendor calls the call: a GraphQL operation, an
+	// OpenAPI operationId, a JSON-RPC method; for a webhook its topic. A * at
+	// the end matches what begins so; empty matches all.
+	Operation string `json:"operation,omitempty"`
+	// Times is how often it fires; 0 means once, -1 until it is taken away.
+	Times int `json:"times,omitempty"`
+	// Probability of firing at a match, above 0 and up to 1; 0 means 1.
+	Probability float64 `json:"probability,omitempty"`
+	// When a substituted answer comes: "before" the call has its effect, the
+	// default, or "after".
+	When    string  `json:"when,omitempty"`
+	Status  int     `json:"status,omitempty"`  // of error and html
+	Seconds float64 `json:"seconds,omitempty"` // of what waits
+	Copies  int     `json:"copies,omitempty"`  // of webhook_duplicate
+	Token   string  `json:"token,omitempty"`   // of credential_rotated
+
+	Fired int `json:"fired"`
+	left  int
+}
+
+// kind says what parameters a fault takes.
+type kind struct {
+	name, does string
+	webhook    bool
+	takes      []string
+	needs      []string
+}
+
+var kinds = []kind{
+	{name: "rate_limited", does: "refuse as the vendor does above its limit; seconds is the wait it asks for", takes: []string{"seconds"}},
+	{name: "error", does: "answer status, 500 by default", takes: []string{"status", "when", "seconds"}},
+	{name: "timeout_before", does: "do nothing and keep silent for seconds", takes: []string{"seconds"}},
+	{name: "timeout_after", does: "do it and keep silent for seconds", takes: []string{"seconds"}},
+	{name: "reset", does: "break the connection", takes: []string{"when"}},
+	{name: "commit_delayed", does: "break the connection and do it after seconds", takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "visible_delayed", does: "do it, answer, and hide it from reads for seconds", takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "truncated", does: "do it and send half of the answer"},
+	{name: "html", does: "answer with a page, status 200 by default", takes: []string{"status", "when"}},
+	{name: "huge", does: "answer with more than a client may read", takes: []string{"when"}},
+	{name: "garbage", does: "answer with bytes that are no JSON", takes: []string{"when"}},
+	{name: "credential_revoked", does: "refuse every credential"},
+	{name: "credential_rotated", does: "accept token in the place of the old credential", takes: []string{"token"}, needs: []string{"token"}},
+	{name: "webhook_lost", does: "never send it", webhook: true},
+	{name: "webhook_duplicate", does: "send copies more of it", webhook: true, takes: []string{"copies"}},
+	{name: "webhook_delayed", does: "send it after seconds", webhook: true, takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "webhook_reordered", does: "send it after the next one", webhook: true},
+}
+
+// Kinds are the names of all faults.
+func Kinds() []string {
+	out := make([]string, len(kinds))
+	for i, k := range kinds {
+		out[i] = k.name
+	}
+	return out
+}
+
+func kindOf(name string) (kind, bool) {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return kind{}, false
+	}
+	return kinds[i], true
+}
+
+// Refusal says why a rule is not taken.
+type Refusal struct {
+	Field string   `json:"field"`
+	Value string   `json:"value,omitempty"`
+	Why   string   `json:"error"`
+	Known []string `json:"known,omitempty"`
+}
+
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("%s: %q %s", r.Field, r.Value, r.Why)
+	if len(r.Known) > 0 {
+		s += "; there are " + strings.Join(r.Known, ", ")
+	}
+	return s
+}
+
+// check refuses what cannot be meant, for a vendor.
+func (r Rule) check(v Vendor) error {
+	k, ok := kindOf(r.Fault)
+	if !ok {
+		return &Refusal{Field: "fault", Value: r.Fault, Why: "is no fault", Known: Kinds()}
+	}
+	if slices.Contains(v.Cannot, r.Fault) {
+		return &Refusal{Field: "fault", Value: r.Fault, Why: "cannot be shown at " + v.Name}
+	}
+	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != ""}
+	for _, p := range []string{"status", "seconds", "copies", "token", "when"} {
+		if set[p] && !slices.Contains(k.takes, p) {
+			return &Refusal{Field: p, Value: r.Fault, Why: "does not take it", Known: k.takes}
+		}
+		if !set[p] && slices.Contains(k.needs, p) {
+			return &Refusal{Field: p, Value: r.Fault, Why: "needs it"}
+		}
+	}
+	switch {
+	case r.Status != 0 && (r.Status < 200 || r.Status > 599):
+		return &Refusal{Field: "status", Value: fmt.Sprint(r.Status), Why: "must be from 200 to 599"}
+	case r.Seconds < 0 || r.Seconds > 3600:
+		return &Refusal{Field: "seconds", Value: fmt.Sprint(r.Seconds), Why: "must be from 0 to 3600"}
+	case r.Probability < 0 || r.Probability > 1:
+		return &Refusal{Field: "probability", Value: fmt.Sprint(r.Probability), Why: "must be from 0 to 1"}
+	case r.Times < -1:
+		return &Refusal{Field: "times", Value: fmt.Sprint(r.Times), Why: "must be -1 or more"}
+	case r.Copies < 0 || r.Copies > 100:
+		return &Refusal{Field: "copies", Value: fmt.Sprint(r.Copies), Why: "must be from 0 to 100"}
+	case r.When != "" && r.When != "before" && r.When != "after":
+		return &Refusal{Field: "when", Value: r.When, Why: "is no time", Known: []string{"before", "after"}}
+	}
+	if name := strings.TrimSuffix(r.Operation, "*"); !k.webhook && name == r.Operation && name != "" && len(v.Operations) > 0 && !slices.Contains(v.Operations, name) {
+		return &Refusal{Field: "operation", Value: r.Operation, Why: "is no operation of " + v.Name, Known: v.Operations}
+	}
+	return nil
+}
+
+func (r Rule) matches(operation string) bool {
+	prefix, open := strings.CutSuffix(r.Operation, "*")
+	return r.Operation == "" || r.Operation == operation || (open && strings.HasPrefix(operation, prefix))
+}
+
+// parse reads one rule or a list of them, strictly.
+func parse(body []byte) ([]Rule, error) {
+	strict := func(into any) error {
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(into); err != nil {
+			return err
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return errors.New("there is text after the rule")
+		}
+		return nil
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
+		var many []Rule
+		err := strict(&many)
+		return many, err
+	}
+	var one Rule
+	err := strict(&one)
+	return []Rule{one}, err
+}
+
+// control answers the operator.
+func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) {
+	switch r.Method {
+	case http.MethodGet:
+		answer(w, http.StatusOK, map[string]any{"faults": i.Rules(), "known": i.known()})
+	case http.MethodDelete:
+		i.Clear()
+		answer(w, http.StatusOK, map[string]any{"faults": []Rule{}})
+	case http.MethodPost:
+		rules, err := parse(body)
+		if err != nil {
+			answer(w, http.StatusBadRequest, &Refusal{Field: "body", Why: "is no rule: " + err.Error(),
+				Known: []string{"fault", "operation", "times", "probability", "when", "status", "seconds", "copies", "token"}})
+			return
+		}
+		if err := i.Add(rules...); err != nil {
+			answer(w, http.StatusBadRequest, err)
+			return
+		}
+		answer(w, http.StatusCreated, map[string]any{"faults": i.Rules()})
+	default:
+		answer(w, http.StatusMethodNotAllowed, map[string]any{"error": "GET, POST or DELETE"})
+	}
+}
+
+func (i *Injector) known() map[string]string {
+	out := map[string]string{}
+	for _, k := range kinds {
+		if !slices.Contains(i.vendor.Cannot, k.name) {
+			out[k.name] = k.does
+		}
+	}
+	return out
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // whoever asked may be gone
+}

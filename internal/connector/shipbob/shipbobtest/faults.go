@@ -1,0 +1,55 @@
+package shipbobtest
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
+)
+
+// Vendor tells the fault injector how ShipBob names calls and refuses them. It
+// panics as NewServer does.
+func Vendor() faulty.Vendor {
+	c, err := loadContract()
+	if err != nil {
+		panic("shipbobtest: " + err.Error())
+	}
+	v := faulty.Vendor{
+		Name: "ShipBob",
+		Operation: func(r *http.Request, _ []byte) string {
+			if op, _ := c.find(r.Method, r.URL.Path); op != nil {
+				return op.id
+			}
+			return ""
+		},
+		TooMany: func(wait time.Duration) faulty.Answer {
+			seconds := strconv.Itoa(max(int(wait.Seconds()), 1))
+			return faulty.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Content-Type": "application/json",
+				"x-remaining-calls": "0", "x-retry-after": seconds}, Body: `{"title":"Too Many Requests"}`}
+		},
+		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "application/json"},
+			Body: `{"title":"Unauthorized"}`},
+		Token:    func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") },
+		SetToken: func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer "+token) },
+	}
+	for _, op := range c.operations {
+		v.Operations = append(v.Operations, op.id)
+	}
+	slices.Sort(v.Operations)
+	return v
+}
+
+// Topic reads a delivery's topic.
+func Topic(h http.Header) string { return h.Get("x-webhook-topic") }
+
+// hiddenFor reads how long the effect of a call is hidden from reads.
+func hiddenFor(r *http.Request) time.Duration {
+	s, err := strconv.ParseFloat(r.Header.Get(faulty.VisibleAfter), 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(s * float64(time.Second))
+}
