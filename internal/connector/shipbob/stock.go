@@ -20,6 +20,7 @@ const (
 // Inventory.InventoryQuantityResponsePagedResponse.
 type levelPage struct {
 	Items []struct {
+		ID     scalar `json:"inventory_id"`
 		SKU    string `json:"sku"`
 		OnHand scalar `json:"total_on_hand_quantity"`
 	} `json:"items"`
@@ -28,14 +29,16 @@ type levelPage struct {
 
 // Stock returns the quantity physically present per SKU, over all of ShipBob's
 // fulfilment centres. It includes what is committed to orders that have not
-// shipped. Items without a SKU are left out.
+// shipped. Items without a SKU are left out. Several items may have one SKU and
+// add up; one that is listed again, because another came before it between two
+// pages, counts once.
 func (c *Connector) Stock(ctx context.Context) (map[string]int64, error) {
 	r, err := c.request(http.MethodGet, "/inventory-level", url.Values{"PageSize": {strconv.Itoa(pageSize)}}, nil)
 	if err != nil {
 		return nil, err
 	}
 	stock := map[string]int64{}
-	seen := map[string]bool{}
+	seen, counted := map[string]bool{}, map[scalar]bool{}
 	for range maxPages {
 		seen[r.URL.String()] = true
 		var page levelPage
@@ -43,8 +46,11 @@ func (c *Connector) Stock(ctx context.Context) (map[string]int64, error) {
 			return nil, fmt.Errorf("reading inventory levels: %w", err)
 		}
 		for _, item := range page.Items {
-			if item.SKU == "" {
+			if item.SKU == "" || counted[item.ID] {
 				continue
+			}
+			if item.ID != "" && item.ID != "null" {
+				counted[item.ID] = true
 			}
 			n, ok := item.OnHand.quantity()
 			if !ok {

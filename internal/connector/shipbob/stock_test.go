@@ -45,6 +45,20 @@ func TestStockAddsItemsOfOneSKUAndSkipsThoseWithout(t *testing.T) {
 	}
 }
 
+func TestAnItemThatIsListedOnTwoPagesCountsOnce(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("Cursor") == "" {
+			_, _ = io.WriteString(w, `{"items":[{"inventory_id":1,"sku":"A","total_on_hand_quantity":3}],"next":"/2026-01/inventory-level?Cursor=1"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"items":[{"inventory_id":1,"sku":"A","total_on_hand_quantity":3},{"inventory_id":2,"sku":"B","total_on_hand_quantity":4}],"next":null}`)
+	})
+	got, err := c.Stock(t.Context())
+	if diff := cmp.Diff(map[string]int64{"A": 3, "B": 4}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 func TestStockRefusesWhatItCannotTrust(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("the credential went to another host: %v", r.Header.Get("Authorization") != "")
