@@ -140,13 +140,7 @@ func (s *Server) command(verb string, body []byte) (any, error) {
 		if err := strict(body, &counts); err != nil {
 			return nil, err
 		}
-		for sku, n := range counts {
-			if p := s.products[sku]; p != nil {
-				p.OnHand = n
-			} else {
-				s.addProduct(sku, sku, n)
-			}
-		}
+		s.setStock(counts)
 		return s.inspect("stock")
 	case "fault":
 		var f plannedFault
