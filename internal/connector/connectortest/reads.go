@@ -99,12 +99,6 @@ func readChecks(h Harness) []check {
 			return ""
 		}})
 	}
-	for _, w := range writes {
-		out = append(out, check{"write/" + w.name + "/credential_revoked", w.can(h.Bare), func(t testing.TB, h Harness) string {
-			revoke(t, h, w)
-			return ""
-		}})
-	}
 	return append(out,
 		check{"paging/orders_while_they_change", has[order.Lister](h.Bare), func(t testing.TB, h Harness) string { pageOrders(t, h); return "" }},
 		check{"paging/stock_while_it_changes", has[counter](h.Bare), func(t testing.TB, h Harness) string { pageStock(t, h); return "" }},

@@ -170,6 +170,10 @@ func writeChecks(h Harness) []check {
 				return befall(t, h, w, a)
 			}})
 		}
+		out = append(out, check{"write/" + w.name + "/credential_revoked", w.can(h.Bare), func(t testing.TB, h Harness) string {
+			revoke(t, h, w)
+			return ""
+		}})
 		out = append(out, check{"write/" + w.name + "/id_above_2^53", w.can(h.Bare), func(t testing.TB, h Harness) string {
 			return largeID(t, h, w)
 		}})
