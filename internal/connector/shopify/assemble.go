@@ -108,7 +108,7 @@ func settleDeliveries(s *source, t *tally) error {
 		off := bag{shop: d.price.shop, presentment: d.price.presentment}
 		off.shop.Money = t.sum(d.price.shop.Money, d.discounted.shop.Neg())
 		if off.shop.Amount < 0 {
-			return fault.New(fault.Exception, fault.Validation, "the discounted price is above the price").At(d.discounted.shop.path, d.discounted.shop.String())
+			return fault.New(fault.Exception, fault.Validation, "the discounted price is above the price").At(d.discounted.shop.from.path(), d.discounted.shop.String())
 		}
 		if d.discounted.presentment.set && d.price.presentment.set {
 			p := &tally{currency: s.presentment}

@@ -15,7 +15,7 @@ const sourceVersion = "2006-01-02T15:04:05.000Z"
 type amount struct {
 	retail.Money
 	set  bool
-	path string
+	from node
 }
 
 // bag is one amount in the order's currency and, where another was shown to
@@ -84,7 +84,7 @@ func (c *Connector) DecodeOrder(raw []byte) (retail.Order, retail.Person, error)
 		return shell, retail.Person{}, r.fault()
 	}
 	var s source
-	if _, graph := doc.v.(map[string]any)["lineItems"]; graph {
+	if doc.has("lineItems") {
 		s = readGraph(doc)
 	} else {
 		s = readREST(doc)

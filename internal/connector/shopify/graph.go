@@ -1,7 +1,6 @@
 package shopify
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/waybillhq/waybill/internal/fault"
@@ -66,7 +65,7 @@ func graphShop(n node, c retail.Currency) amount {
 
 func graphLine(n node, c retail.Currency) sourceLine {
 	l := sourceLine{
-		path: n.path, skuPath: n.path + ".sku",
+		path: n.path(), skuPath: n.path() + ".sku",
 		id: required(n.get("id")).gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
 		price:            graphShop(n.get("originalUnitPriceSet"), c),
 		quantity:         n.get("quantity").count(),
@@ -137,7 +136,7 @@ func country(n node) string {
 		return ""
 	}
 	if len(c) != 2 || c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
-		n.r.fail(fault.New(fault.Exception, fault.Address, "is not an ISO 3166-1 country code").At(n.path, reference(c)))
+		n.r.fail(fault.New(fault.Exception, fault.Address, "is not an ISO 3166-1 country code").At(n.path(), reference(c)))
 		return ""
 	}
 	return c
@@ -145,13 +144,11 @@ func country(n node) string {
 
 // rate is the tax rate's own digits; it takes no part in arithmetic.
 func rate(n node) string {
-	switch v := n.v.(type) {
-	case nil:
+	switch n.kind() {
+	case null:
 		return ""
-	case json.Number:
-		return v.String()
-	case string:
-		return v
+	case number, str:
+		return n.v.text
 	default:
 		n.malformed("a number")
 		return ""

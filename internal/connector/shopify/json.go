@@ -1,7 +1,6 @@
 package shopify
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -25,12 +24,33 @@ func (r *reader) fail(f *fault.Error) {
 	}
 }
 
-// node is a JSON value with its path in the document. Numbers are
-// json.Number: neither ids nor money ever pass through a float.
+// node is a JSON value with its place in the document: the key or index under
+// its parent.
 type node struct {
-	r    *reader
-	path string
-	v    any
+	r  *reader
+	up *node
+	// key leads here from up; index does where key is empty.
+	key   string
+	index int
+	v     *value // nil where it is missing
+}
+
+// path names the node for a fault.
+func (n node) path() string {
+	if n.up == nil {
+		return ""
+	}
+	if n.key == "" {
+		return n.up.path() + "[" + strconv.Itoa(n.index) + "]"
+	}
+	return join(n.up.path(), n.key)
+}
+
+func (n node) kind() kind {
+	if n.v == nil {
+		return null
+	}
+	return n.v.kind
 }
 
 // parse reads one JSON document. Text after it, a key given twice and nesting
@@ -41,68 +61,17 @@ func parse(r *reader, raw []byte) node {
 		r.fail(fault.New(fault.Permanent, fault.Validation, "the payload is not one JSON document (%d bytes)", len(raw)))
 		return root
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	v, err := value(dec, "", 0)
-	if err != nil {
-		f := fault.Of(err)
-		if f == nil {
-			f = fault.New(fault.Permanent, fault.Validation, "the payload is not JSON")
-		}
-		r.fail(f)
+	t := tree{s: string(raw), open: make([]entry, 0, 64)}
+	v := t.value(0)
+	if t.err != nil {
+		r.fail(t.err)
 		return root
 	}
-	root.v = v
-	if _, ok := v.(map[string]any); !ok {
+	root.v = &v
+	if v.kind != object {
 		r.fail(fault.New(fault.Permanent, fault.Validation, "the payload is not a JSON object"))
 	}
 	return root
-}
-
-func value(dec *json.Decoder, path string, depth int) (any, error) {
-	t, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	d, ok := t.(json.Delim)
-	if !ok {
-		return t, nil
-	}
-	if depth >= maxDepth {
-		return nil, fault.New(fault.Permanent, fault.Validation, "the payload is nested deeper than %d levels", maxDepth)
-	}
-	if d == '[' {
-		list := []any{}
-		for i := 0; dec.More(); i++ {
-			v, err := value(dec, path, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err := dec.Token()
-		return list, err
-	}
-	m := map[string]any{}
-	for dec.More() {
-		k, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		key, ok := k.(string)
-		if !ok {
-			return nil, errors.New("an object's key is not a string")
-		}
-		at := join(path, key)
-		if _, twice := m[key]; twice {
-			return nil, fault.New(fault.Permanent, fault.Validation, "the key is given twice").At(clipField(at), "")
-		}
-		if m[key], err = value(dec, at, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	_, err = dec.Token()
-	return m, err
 }
 
 func join(path, key string) string {
@@ -121,23 +90,21 @@ func clipField(s string) string {
 }
 
 func (n node) malformed(want string) {
-	n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be %s", want).At(n.path, ""))
+	n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be %s", want).At(n.path(), ""))
 }
 
-func (n node) missing() bool { return n.v == nil }
+func (n node) missing() bool { return n.kind() == null }
 
 // get is the member under key; absent and null are both missing.
 func (n node) get(key string) node {
-	c := node{r: n.r, path: join(n.path, key)}
-	if n.v == nil {
-		return c
-	}
-	m, ok := n.v.(map[string]any)
-	if !ok {
+	c := node{r: n.r, up: &n, key: key}
+	switch n.kind() {
+	case null:
+	case object:
+		c.v = n.v.member(key)
+	default:
 		n.malformed("an object")
-		return c
 	}
-	c.v = m[key]
 	return c
 }
 
@@ -150,25 +117,21 @@ func (n node) at(keys ...string) node {
 }
 
 // has reports a key that is present, be it null.
-func (n node) has(key string) bool {
-	m, _ := n.v.(map[string]any)
-	_, ok := m[key]
-	return ok
-}
+func (n node) has(key string) bool { return n.kind() == object && n.v.member(key) != nil }
 
 func (n node) list() []node {
-	if n.v == nil {
+	switch n.kind() {
+	case null:
 		return nil
-	}
-	vs, ok := n.v.([]any)
-	if !ok {
+	case list:
+	default:
 		n.malformed("a list")
 		return nil
 	}
-	out := make([]node, len(vs))
-	for i, v := range vs {
-		out[i] = node{r: n.r, path: n.path + "[" + strconv.Itoa(i) + "]", v: v}
-		if _, ok := v.(map[string]any); !ok {
+	out := make([]node, len(n.v.parts))
+	for i := range n.v.parts {
+		out[i] = node{r: n.r, up: &n, index: i, v: &n.v.parts[i].value}
+		if out[i].kind() != object {
 			out[i].malformed("an object")
 			out[i].v = nil
 		}
@@ -177,41 +140,43 @@ func (n node) list() []node {
 }
 
 func (n node) text() string {
-	if n.v == nil {
+	switch n.kind() {
+	case null:
+		return ""
+	case str:
+		return n.v.text
+	default:
+		n.malformed("a string")
 		return ""
 	}
-	s, ok := n.v.(string)
-	if !ok {
-		n.malformed("a string")
-	}
-	return s
 }
 
 func (n node) flag(otherwise bool) bool {
-	if n.v == nil {
+	switch n.kind() {
+	case null:
 		return otherwise
-	}
-	b, ok := n.v.(bool)
-	if !ok {
+	case boolean:
+		return n.v.truth
+	default:
 		n.malformed("true or false")
+		return false
 	}
-	return b
 }
 
 // count is a whole number of at least zero.
 func (n node) count() int64 {
-	if n.v == nil {
+	switch n.kind() {
+	case null:
 		n.malformed("a whole number, and is missing")
 		return 0
-	}
-	num, ok := n.v.(json.Number)
-	if !ok {
+	case number:
+	default:
 		n.malformed("a number")
 		return 0
 	}
-	i, err := strconv.ParseInt(num.String(), 10, 64)
+	i, err := strconv.ParseInt(n.v.text, 10, 64)
 	if err != nil || i < 0 {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a whole number of at least zero").At(n.path, reference(num.String())))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a whole number of at least zero").At(n.path(), reference(n.v.text)))
 		return 0
 	}
 	return i
@@ -220,16 +185,14 @@ func (n node) count() int64 {
 // id is an id in digits: a JSON integer, or a string of digits.
 func (n node) id() string {
 	var s string
-	switch v := n.v.(type) {
-	case nil:
+	switch n.kind() {
+	case null:
 		return ""
-	case json.Number:
-		s = v.String()
-	case string:
-		s = v
+	case number, str:
+		s = n.v.text
 	}
 	if !digits(s) {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id in digits").At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id in digits").At(n.path(), reference(s)))
 		return ""
 	}
 	return s
@@ -244,7 +207,7 @@ func (n node) gid(kind string) string {
 	tail, ok := strings.CutPrefix(s, "gid://shopify/"+kind+"/")
 	tail, _, _ = strings.Cut(tail, "?")
 	if !ok || !digits(tail) {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id such as gid://shopify/%s/1", kind).At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id such as gid://shopify/%s/1", kind).At(n.path(), reference(s)))
 		return ""
 	}
 	return tail
@@ -266,7 +229,7 @@ func (n node) time() time.Time {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a time in RFC 3339").At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a time in RFC 3339").At(n.path(), reference(s)))
 		return time.Time{}
 	}
 	return t.UTC()
@@ -279,7 +242,7 @@ func (n node) currency() retail.Currency {
 	}
 	c, err := retail.ParseCurrency(s)
 	if err != nil {
-		n.r.fail(fault.New(fault.Exception, fault.Validation, "is not an ISO 4217 currency that the platform knows").At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Exception, fault.Validation, "is not an ISO 4217 currency that the platform knows").At(n.path(), reference(s)))
 		return ""
 	}
 	return c
@@ -288,13 +251,11 @@ func (n node) currency() retail.Currency {
 // money reads a decimal: a string, or a number's own digits.
 func (n node) money(c retail.Currency) amount {
 	var s string
-	switch v := n.v.(type) {
-	case nil:
+	switch n.kind() {
+	case null:
 		return amount{}
-	case string:
-		s = v
-	case json.Number:
-		s = v.String()
+	case number, str:
+		s = n.v.text
 	default:
 		n.malformed("a decimal")
 		return amount{}
@@ -305,11 +266,11 @@ func (n node) money(c retail.Currency) amount {
 	m, err := retail.ParseMoney(s, c)
 	switch {
 	case errors.Is(err, retail.ErrExcessDigits):
-		n.r.fail(fault.New(fault.Exception, fault.Validation, "has more digits than %s allows", c).At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Exception, fault.Validation, "has more digits than %s allows", c).At(n.path(), reference(s)))
 	case err != nil:
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a decimal within the range of amounts").At(n.path, reference(s)))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a decimal within the range of amounts").At(n.path(), reference(s)))
 	}
-	return amount{Money: m, set: err == nil, path: n.path}
+	return amount{Money: m, set: err == nil, from: n}
 }
 
 // side is one currency's part of a money bag: {amount, currency(_)code}.
@@ -318,7 +279,7 @@ func (n node) side(currencyKey string, c retail.Currency) amount {
 		return amount{}
 	}
 	if code := n.get(currencyKey); code.text() != "" && code.text() != string(c) {
-		n.r.fail(fault.New(fault.Exception, fault.Validation, "is not in the order's currency %s", c).At(code.path, reference(code.text())))
+		n.r.fail(fault.New(fault.Exception, fault.Validation, "is not in the order's currency %s", c).At(code.path(), reference(code.text())))
 	}
 	return n.get("amount").money(c)
 }

@@ -109,7 +109,7 @@ func (c *Connector) complete(ctx context.Context, p *pacer, raw json.RawMessage,
 	}
 	l := retail.Listed{Number: h.Name, UpdatedAt: h.UpdatedAt.UTC(), Raw: raw}
 	r := &reader{}
-	l.ExternalID = node{r: r, path: "id", v: h.ID}.gid("Order")
+	l.ExternalID = node{r: r, up: &node{}, key: "id", v: &value{kind: str, text: h.ID}}.gid("Order")
 	if r.err != nil {
 		return l, r.err
 	}

@@ -60,7 +60,7 @@ func readREST(doc node) source {
 // required reports a missing member and returns it.
 func required(n node) node {
 	if n.missing() {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "is missing").At(n.path, ""))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "is missing").At(n.path(), ""))
 	}
 	return n
 }
@@ -81,7 +81,7 @@ func (s *source) rest(n node, key string) bag {
 
 func restLine(n node, c retail.Currency) sourceLine {
 	l := sourceLine{
-		path: n.path, skuPath: n.path + ".sku",
+		path: n.path(), skuPath: n.path() + ".sku",
 		id: n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
 		price:            restAmount(n, "price", c),
 		quantity:         n.get("quantity").count(),
