@@ -1,9 +1,9 @@
 //go:build unix
 
-// Package erp runs a real ERP, Tryton 8.0, on the developer's machine, from
-// nothing but a Python interpreter: a private Python environment from a list
-// of hashes, a database built once and copied for every start, and a server
-// that ends with the program that started it.
+// Package erp runs a real ERP, Tryton, on the developer's machine, from nothing but
+// a Python interpreter: a private Python environment from a list of hashes, a
+// database built once and copied for every start, and a server that ends with
+// the program that started it.
 package erp
 
 import (
@@ -13,16 +13,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
-// Series is the series of Tryton that runs.
-const Series = "8.0"
+// DefaultSeries is the series of Tryton that runs where none is given.
+const DefaultSeries = "8.0"
 
 // Database is the name of the one database that the server serves.
 const Database = "erp"
@@ -47,6 +50,8 @@ type Config struct {
 	// Python is the interpreter to build the environment with; empty means the
 	// first suitable one on the path.
 	Python string
+	// Series of Tryton: "7.0", or "8.0", which empty means.
+	Series string
 	// Port on 127.0.0.1; 0 means DefaultPort.
 	Port int
 	// AdminPassword is the password of User; empty means "waybill".
@@ -78,8 +83,11 @@ type Product struct {
 	Stock int64  `json:"stock"`
 }
 
-//go:embed requirements.txt
-var requirements []byte
+//go:embed requirements-7.0.txt
+var requirements70 []byte
+
+//go:embed requirements-8.0.txt
+var requirements80 []byte
 
 //go:embed seed.py
 var seedScript []byte
@@ -89,6 +97,26 @@ var serveScript []byte
 
 //go:embed countries.json
 var countries []byte
+
+// release is how the program of a series differs from others.
+type release struct {
+	requirements []byte
+	// admin starts the program that administers databases: a script of the
+	// environment's, or -m and a module.
+	admin []string
+	// rpc is where a path answers calls: of the server below /, of a database
+	// below its name.
+	rpc string
+}
+
+// releases are the series that can be run. What they seed is decided in
+// seed.py, from the database itself.
+var releases = map[string]release{
+	"7.0": {requirements70, []string{"trytond-admin"}, "/"},
+	"8.0": {requirements80, []string{"-m", "trytond.cli.admin"}, "/rpc/"},
+}
+
+func (c Config) release() release { return releases[c.Series] }
 
 // modules of Tryton that the connector speaks to; what they depend on is
 // activated with them.
@@ -136,6 +164,12 @@ func (c Config) complete() (Config, error) {
 		if err := os.MkdirAll(*dir, 0o755); err != nil {
 			return c, fmt.Errorf("creating the folder of the local ERP: %w", err)
 		}
+	}
+	if c.Series == "" {
+		c.Series = DefaultSeries
+	}
+	if _, ok := releases[c.Series]; !ok {
+		return c, fmt.Errorf("configuring the local ERP: series %q is none of %s", c.Series, strings.Join(slices.Sorted(maps.Keys(releases)), ", "))
 	}
 	if c.Port == 0 {
 		c.Port = DefaultPort

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func call(t *testing.T, s *erp.Server, session, method string, into any, params 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/"+s.Database+"/rpc/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.RPC, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,29 @@ func call(t *testing.T, s *erp.Server, session, method string, into any, params 
 }
 
 func TestAStartedERPHoldsTheSeedsProductsWithTheirStock(t *testing.T) {
-	s := start(t, erp.Config{Seed: erp.Seed{Products: products}})
+	for _, series := range []string{"7.0", "8.0"} {
+		t.Run(series, func(t *testing.T) {
+			s := start(t, erp.Config{Series: series, Seed: erp.Seed{Products: products}})
+			if got := setting(t, s, "series"); got != series {
+				t.Errorf("the connector's settings name series %q", got)
+			}
+			wantProducts(t, s)
+		})
+	}
+}
+
+// setting is one of those that the server gives to the connector.
+func setting(t *testing.T, s *erp.Server, name string) any {
+	t.Helper()
+	var settings map[string]any
+	if err := json.Unmarshal(s.Settings, &settings); err != nil {
+		t.Fatal(err)
+	}
+	return settings[name]
+}
+
+func wantProducts(t *testing.T, s *erp.Server) {
+	t.Helper()
 	header := session(t, s)
 	today := time.Now().UTC()
 	var location []int
@@ -132,7 +155,7 @@ func TestAStoppedERPNoLongerAnswers(t *testing.T) {
 	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/rpc/", strings.NewReader("{}"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.RPC, strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +206,30 @@ func TestAFailedDownloadSaysWhichStepFailedAndWhereTheLogIs(t *testing.T) {
 		}
 		if _, err := os.Stat(failed.Log); err != nil {
 			t.Errorf("the log that the error names: %v", err)
+		}
+	}
+}
+
+func TestASeriesThatIsNotKnownIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := erp.Prepare(t.Context(), erp.Config{Dir: dir, Series: "7.2"}); err == nil || !strings.Contains(err.Error(), `"7.2"`) || !strings.Contains(err.Error(), "7.0, 8.0") {
+		t.Errorf("got %v, want an error with the series and those that are known", err)
+	}
+}
+
+func TestEveryPackageIsPinnedByHash(t *testing.T) {
+	for _, series := range []string{"7.0", "8.0"} {
+		raw, err := os.ReadFile("requirements-" + series + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := regexp.MustCompile(`(?m)^[^ #]`).FindAll(raw, -1)
+		pinned := regexp.MustCompile(`(?m)^[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\\n    --hash=sha256:`).FindAll(raw, -1)
+		if len(pinned) == 0 || len(pinned) != len(all) {
+			t.Errorf("series %s: %d packages, %d with a version and a hash", series, len(all), len(pinned))
+		}
+		if !strings.Contains(string(raw), "\ntrytond=="+series+".") {
+			t.Errorf("series %s is made of another Tryton", series)
 		}
 	}
 }

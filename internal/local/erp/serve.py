@@ -1,6 +1,7 @@
 """Serves the local ERP until standard input ends, which it does when the
 program that started this one dies, by whatever signal."""
 import os
+import runpy
 import sys
 import threading
 
@@ -31,7 +32,13 @@ def in_turn(hostname, port, app, **options):
 
 werkzeug.serving.run_simple = in_turn
 
-from trytond.cli import main  # noqa: E402
-
 sys.argv[0] = 'trytond'
-main()
+try:
+    from trytond.cli import main
+except ImportError:
+    # Up to series 7.0 the program is a script of the environment's.
+    runpy.run_path(
+        os.path.join(os.path.dirname(sys.executable), 'trytond'),
+        run_name='__main__')
+else:
+    main()

@@ -26,7 +26,9 @@ const (
 
 // Server is a running ERP.
 type Server struct {
-	URL      string // http://127.0.0.1:18000
+	URL string // http://127.0.0.1:18000
+	// RPC is the address of the database's methods.
+	RPC      string
 	Database string
 	User     string
 	Password string
@@ -89,8 +91,8 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{URL: config.url(), Database: Database, User: User, Password: config.AdminPassword, Settings: settings, Process: p}
-	if err := s.wait(ctx); err != nil {
+	s := &Server{URL: config.url(), RPC: config.url() + "/" + Database + config.release().rpc, Database: Database, User: User, Password: config.AdminPassword, Settings: settings, Process: p}
+	if err := s.wait(ctx, config.url()+config.release().rpc); err != nil {
 		p.Kill()
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func (c Config) url() string { return "http://127.0.0.1:" + strconv.Itoa(c.Port)
 // the seed follows too.
 func (c Config) settings() (json.RawMessage, error) {
 	b, err := json.Marshal(map[string]any{
-		"url": c.url(), "database": Database, "user": User, "series": Series,
+		"url": c.url(), "database": Database, "user": User, "series": c.Series,
 		"company": c.Seed.Company, "currency": c.Seed.Currency, "warehouse": c.Seed.Warehouse,
 	})
 	if err != nil {
@@ -130,7 +132,7 @@ func (e *StartError) Unwrap() error { return e.Err }
 
 var errSilent = errors.New("it does not answer")
 
-func (s *Server) wait(ctx context.Context) error {
+func (s *Server) wait(ctx context.Context, server string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errSilent)
 	defer cancel()
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
@@ -142,7 +144,7 @@ func (s *Server) wait(ctx context.Context) error {
 	for {
 		// A call without a login that the server answers once its modules are
 		// loaded.
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/rpc/", strings.NewReader(`{"id":0,"method":"common.server.version","params":[]}`))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, server, strings.NewReader(`{"id":0,"method":"common.server.version","params":[]}`))
 		if err != nil {
 			return fmt.Errorf("asking for the ERP's version: %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // with the seed's products and stock. What exists is used, what was
 // interrupted is begun again, and several processes may prepare at once.
 //
-// It fails with as python.Environment.Prepare and python.Run do.
+// It fails as python.Environment.Prepare and python.Run do.
 func Prepare(ctx context.Context, config Config) error {
 	config, err := config.complete()
 	if err != nil {
@@ -31,7 +32,7 @@ func Prepare(ctx context.Context, config Config) error {
 	return err
 }
 
-// Tryton 8.0 decides this.
+// Tryton 8.0 decides this; 7.0 runs on older ones too.
 const oldestPython = 10
 
 // steps of a preparation, for Progress.
@@ -41,7 +42,7 @@ const steps = 5
 func prepare(ctx context.Context, c Config) (interpreter, database string, err error) {
 	b := builder{Config: c}
 	b.step(0, "the ERP's Python environment (first time about 20 s)")
-	if b.python, err = (python.Environment{Name: "the local ERP", Home: c.Home, Interpreter: c.Python, Oldest: oldestPython, Requirements: requirements}).Prepare(ctx); err != nil {
+	if b.python, err = (python.Environment{Name: "the local ERP", Home: c.Home, Interpreter: c.Python, Oldest: oldestPython, Requirements: c.release().requirements}).Prepare(ctx); err != nil {
 		return "", "", err
 	}
 	base := c.seedFile()
@@ -138,12 +139,12 @@ func (b *builder) base(ctx context.Context, dir string, seed seedFile) error {
 		return fmt.Errorf("writing the administrator's password: %w", err)
 	}
 	b.step(1, "initialising the ERP's database (first time about 8 s)")
-	if err := b.command(ctx, dir, "initialising the ERP's database", "-m", "trytond.cli.admin", "-c", conf, "-d", Database, "--all", "--email", "admin@example.com"); err != nil {
+	if err := b.administer(ctx, dir, "initialising the ERP's database", "-c", conf, "-d", Database, "--all", "--email", "admin@example.com"); err != nil {
 		return err
 	}
 	b.step(2, "activating the ERP's modules (first time about 30 s)")
-	argv := append([]string{"-m", "trytond.cli.admin", "-c", conf, "-d", Database, "--activate-dependencies", "-u"}, modules...)
-	if err := b.command(ctx, dir, "activating the ERP's modules", argv...); err != nil {
+	argv := append([]string{"-c", conf, "-d", Database, "--activate-dependencies", "-u"}, modules...)
+	if err := b.administer(ctx, dir, "activating the ERP's modules", argv...); err != nil {
 		return err
 	}
 	b.step(3, "creating the ERP's company, accounts and fiscal years")
@@ -175,6 +176,14 @@ func (b *builder) seed(ctx context.Context, dir, step, conf string, seed seedFil
 		return fmt.Errorf("writing the ERP's seed: %w", err)
 	}
 	return b.command(ctx, dir, "seeding the ERP ("+step+")", script, step, conf, Database, input)
+}
+
+func (b *builder) administer(ctx context.Context, dir, what string, argv ...string) error {
+	admin := slices.Clone(b.release().admin)
+	if len(admin) == 1 {
+		admin[0] = filepath.Join(filepath.Dir(b.python), admin[0])
+	}
+	return b.command(ctx, dir, what, append(admin, argv...)...)
 }
 
 func (b *builder) command(ctx context.Context, dir, what string, argv ...string) error {
