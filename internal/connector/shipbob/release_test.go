@@ -110,6 +110,20 @@ func TestALostAnswerIsOfUnknownOutcomeAndReadBack(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsNotUTF8IsNotBelieved(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body := "{\"id\":7,\"reference_id\":\"r-1\",\"order_number\":\"#10\xff01\"}"
+		if r.Method == http.MethodGet {
+			body = "[" + body + "]"
+		}
+		_, _ = io.WriteString(w, body)
+	})
+	_, err := c.Release(t.Context(), effecttest.Permit("r-1"), release("r-1", line("MUG", 1)), shopper())
+	wantFault(t, err, fault.Error{Kind: fault.Retryable, Class: fault.OutcomeUnknown, Unknown: true})
+	_, _, err = c.FindRelease(t.Context(), release("r-1"))
+	wantFault(t, err, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity})
+}
+
 func TestWhatPeopleMustCorrectNamesTheField(t *testing.T) {
 	without := func(change func(*retail.Address)) retail.Person {
 		p := shopper()

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -242,7 +243,7 @@ func (c *Connector) ListShipments(ctx context.Context, orderRef string) ([]retai
 		return nil, refused(res, r.URL.Path)
 	}
 	var items []json.RawMessage
-	if err := json.Unmarshal(res.Body, &items); err != nil {
+	if err := json.Unmarshal(res.Body, &items); err != nil || !utf8.Valid(res.Body) {
 		return nil, fault.New(fault.Retryable, fault.Connectivity, "ShipBob answered the listing of shipments with something that is not a JSON array")
 	}
 	return listShipped(items)

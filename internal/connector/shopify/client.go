@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/egress"
@@ -109,7 +110,9 @@ func interpret(res *egress.Response, out any, write bool) (cost, error) {
 		return cost{}, f
 	}
 	var a answer
-	if err := json.Unmarshal(res.Body, &a); err != nil {
+	// encoding/json would let broken UTF-8 pass with its bytes replaced, and an
+	// id so spoilt would be kept as the shop's own.
+	if err := json.Unmarshal(res.Body, &a); err != nil || !utf8.Valid(res.Body) {
 		f := fault.New(fault.Retryable, fault.Connectivity, "the answer is not the JSON of a GraphQL endpoint (%d bytes)", len(res.Body))
 		if write {
 			f = f.OutcomeUnknown()
@@ -121,11 +124,11 @@ func interpret(res *egress.Response, out any, write bool) (cost, error) {
 		return spent, f
 	}
 	if err := json.Unmarshal(a.Data, out); err != nil {
-		f := fault.New(fault.Permanent, fault.Validation, "the answer's data has not the shape that was asked for")
 		if write {
-			f = f.OutcomeUnknown()
+			// The shop may have done it, and a read-back can tell.
+			return spent, fault.New(fault.Retryable, fault.OutcomeUnknown, "the answer's data has not the shape that was asked for").OutcomeUnknown()
 		}
-		return spent, f
+		return spent, fault.New(fault.Permanent, fault.Validation, "the answer's data has not the shape that was asked for")
 	}
 	return spent, nil
 }

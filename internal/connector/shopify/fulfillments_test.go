@@ -10,6 +10,7 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/effect/effecttest"
+	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 )
@@ -201,6 +202,28 @@ func TestAnInternalErrorLeavesTheOutcomeUnknown(t *testing.T) {
 	_, err := h.ConfirmShipment(context.Background(), permit, o, whole(o, "1Z1"))
 	if f := wantFault(t, err, fault.Retryable, fault.Connectivity, ""); !f.Unknown {
 		t.Error("the outcome counts as known")
+	}
+}
+
+func TestAnAnswerThatCannotBeReadLeavesTheOutcomeUnknown(t *testing.T) {
+	for _, body := range []string{
+		`{"data":{"fulfillmentCreate":[]}}`,
+		`{"data":{"fulfillmentCreate":{"fulfillment":{"id":7},"userErrors":[]}}}`,
+		"{\"data\":{\"fulfillmentCreate\":{\"fulfillment\":{\"id\":\"gid://shopify/Fulfillment/1\xff\"},\"userErrors\":[]}}}",
+		`{"data":{"fulfillmentCreate":{"fulfillment":null,"userErrors":[]}}}`,
+	} {
+		var out struct {
+			Create struct {
+				Fulfillment *fulfillment `json:"fulfillment"`
+			} `json:"fulfillmentCreate"`
+		}
+		_, err := interpret(&egress.Response{Status: 200, Body: []byte(body)}, &out, true)
+		if err == nil && out.Create.Fulfillment == nil {
+			continue // create says so itself
+		}
+		if f := fault.Of(err); f == nil || !f.Unknown || f.Kind != fault.Retryable {
+			t.Errorf("%q: %v", body, err)
+		}
 	}
 }
 
