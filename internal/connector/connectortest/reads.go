@@ -80,6 +80,7 @@ var troubles = []trouble{
 	{name: "html", rule: faulty.Rule{Fault: "html"}, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "html_502", rule: faulty.Rule{Fault: "html", Status: http.StatusBadGateway}, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "garbage", rule: faulty.Rule{Fault: "garbage"}, kind: fault.Retryable, class: fault.Connectivity},
+	{name: "garbage_utf8", rule: faulty.Rule{Fault: "garbage", Form: "utf8", When: "after"}, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "truncated", rule: faulty.Rule{Fault: "truncated"}, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "huge", rule: faulty.Rule{Fault: "huge"}, kind: fault.Permanent, class: fault.Connectivity},
 	{name: "credential_revoked", rule: faulty.Rule{Fault: "credential_revoked"}, kind: fault.Permanent, class: fault.Authentication},
@@ -154,12 +155,12 @@ func rotate(t testing.TB, h Harness, r read) {
 	if err := do(t.Context(), v.Connector); err != nil {
 		t.Fatal(err)
 	}
-	const token = "fresh-credential"
-	if err := v.Front.Faults.Add(faulty.Rule{Fault: "credential_rotated", Token: token, Times: -1}); err != nil {
+	rotated := faulty.Rule{Fault: "credential_rotated", Token: "fresh", Times: -1}
+	if err := v.Front.Faults.Add(rotated); err != nil {
 		t.Fatal(err)
 	}
 	refusedCredential(t, do(t.Context(), v.Connector))
-	if err := do(t.Context(), v.Reconnect(t, token)); err != nil {
+	if err := do(t.Context(), v.Reconnect(t, rotated.Token)); err != nil {
 		t.Errorf("with the new credential: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -151,7 +152,7 @@ func render(records []record) string {
 	if len(p.waivers) > 0 {
 		p.WriteString("\n## Waivers\n\n")
 		for i, w := range p.waivers {
-			fmt.Fprintf(&p, "%d. %s\n", i+1, w)
+			p.WriteString(strconv.Itoa(i+1) + ". " + w + "\n")
 		}
 	}
 	return p.String()

@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/effect"
@@ -43,7 +43,9 @@ func (d *depot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ids == nil {
 		ids = []string{}
 	}
-	_, _ = fmt.Fprintf(w, "[%s]", strings.Join(ids, ","))
+	if err := json.NewEncoder(w).Encode(ids); err != nil {
+		return // whoever asked is gone
+	}
 }
 
 // porter is a connector to it; each flaw is one that a connector may have.
@@ -71,16 +73,11 @@ func (p porter) call(ctx context.Context, permit *effect.Permit) (effect.Receipt
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
-	if p.flaw == "reads ids as floats" {
-		var floats []float64
-		if err := json.Unmarshal(res.Body, &floats); err == nil && len(floats) > 0 {
-			return effect.Receipt{Ref: strconv.FormatFloat(floats[len(floats)-1], 'f', -1, 64)}, true, nil
-		}
-	}
-	var ids []json.Number
-	if err := json.Unmarshal(res.Body, &ids); err != nil {
+	var ids []string
+	err = json.Unmarshal(res.Body, &ids)
+	if err != nil || p.flaw != "takes any bytes" && !utf8.Valid(res.Body) {
 		if p.flaw == "panics at garbage" {
-			panic(err)
+			panic("garbage")
 		}
 		f := fault.New(fault.Retryable, fault.Connectivity, "no list")
 		if permit != nil {
@@ -91,7 +88,13 @@ func (p porter) call(ctx context.Context, permit *effect.Permit) (effect.Receipt
 	if len(ids) == 0 {
 		return effect.Receipt{}, false, nil
 	}
-	return effect.Receipt{Ref: ids[len(ids)-1].String()}, true, nil
+	id := ids[len(ids)-1]
+	if p.flaw == "reads ids as floats" {
+		if n, err := strconv.ParseFloat(id, 64); err == nil {
+			id = strconv.FormatFloat(n, 'f', -1, 64)
+		}
+	}
+	return effect.Receipt{Ref: id}, true, nil
 }
 
 func (p porter) Release(ctx context.Context, permit effect.Permit, _ retail.Release, _ retail.Person) (effect.Receipt, error) {
@@ -183,7 +186,8 @@ func TestAFlawIsFoundWhenTheConnector(t *testing.T) {
 		"sends twice":                   {"nothing"},
 		"finds nothing":                 {"crash_before_record", "timeout_after", "garbage_after"},
 		"settles too soon":              {"commit_delayed"},
-		"panics at garbage":             {"garbage_before", "html_after"},
+		"panics at garbage":             {"garbage_before", "html_after", "garbage_types_after"},
+		"takes any bytes":               {"garbage_utf8_after"},
 		"reads ids as floats":           {"id_above_2^53", "nothing"},
 	} {
 		t.Run(flaw, func(t *testing.T) {

@@ -159,6 +159,8 @@ var accidents = []accident{
 	{name: "html_502_after", rule: plain(faulty.Rule{Fault: "html", Status: http.StatusBadGateway, When: "after"}), unknown: true},
 	{name: "garbage_before", rule: plain(faulty.Rule{Fault: "garbage"}), unknown: true},
 	{name: "garbage_after", rule: plain(faulty.Rule{Fault: "garbage", When: "after"}), unknown: true},
+	{name: "garbage_utf8_after", rule: plain(faulty.Rule{Fault: "garbage", Form: "utf8", When: "after"}), unknown: true},
+	{name: "garbage_types_after", rule: plain(faulty.Rule{Fault: "garbage", Form: "types", When: "after"}), unknown: true},
 	{name: "rate_limited", rule: plain(faulty.Rule{Fault: "rate_limited", Seconds: 3})},
 }
 

@@ -2,15 +2,19 @@ package faulty_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
@@ -172,6 +176,67 @@ func TestARuleFiresAsOftenAsItSaysAndOnlyWhereItMatches(t *testing.T) {
 	}
 }
 
+func TestARuleMayMatchByMethodAndPath(t *testing.T) {
+	b := newBench(t)
+	b.add(faulty.Rule{Fault: "error", Method: http.MethodGet})
+	b.add(faulty.Rule{Fault: "error", Path: "/other"})
+	b.add(faulty.Rule{Fault: "error", Method: http.MethodPost, Path: "/cre*", Status: 503})
+	if status, _, _ := b.call("first"); status != 503 {
+		t.Errorf("status %d", status)
+	}
+	if rules := b.faults.Rules(); rules[0].Fired != 0 || rules[1].Fired != 0 || rules[2].Fired != 1 {
+		t.Errorf("%+v", rules)
+	}
+}
+
+func TestARuleWithASeedThrowsItsOwnDice(t *testing.T) {
+	run := func(others int) (out []int) {
+		b := newBench(t)
+		for range others {
+			b.add(faulty.Rule{Fault: "error", Times: -1, Probability: 1e-9})
+		}
+		b.add(faulty.Rule{Fault: "error", Times: -1, Probability: 0.5, Seed: 3})
+		for range 20 {
+			status, _, _ := b.call("first")
+			out = append(out, status)
+		}
+		return out
+	}
+	if a, b := run(0), run(3); !slices.Equal(a, b) {
+		t.Errorf("other rules change it:\n%v\n%v", a, b)
+	}
+}
+
+func TestGarbageOfEachForm(t *testing.T) {
+	for form, want := range map[string]func(body string) bool{
+		"json":  func(body string) bool { return !json.Valid([]byte(body)) },
+		"utf8":  func(body string) bool { return !utf8.ValidString(body) && strings.Contains(body, "a whole answer") },
+		"types": func(body string) bool { return body == "{\"data\":7}\n" },
+	} {
+		b := newBench(t)
+		b.add(faulty.Rule{Fault: "garbage", When: "after", Form: form})
+		if status, body, _ := b.call("first"); status != 200 || b.done.Load() != 1 || !want(body) {
+			t.Errorf("%s: %d %q", form, status, body)
+		}
+	}
+}
+
+func TestWhoGivesUpIsToldOfTheSilence(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b.faults.OnSilence(cancel)
+	b.add(faulty.Rule{Fault: "timeout_after"})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.server.URL+"/create", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Token", "first")
+	if res, err := http.DefaultClient.Do(r); !errors.Is(err, context.Canceled) || b.done.Load() != 1 {
+		t.Errorf("%v, %v, done %d times", res, err, b.done.Load())
+	}
+}
+
 func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []struct{ body, field, says string }{
@@ -183,6 +248,14 @@ func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 		{`{"fault":"error","status":99}`, "status", "from 200 to 599"},
 		{`{"fault":"error","probability":2}`, "probability", "from 0 to 1"},
 		{`{"fault":"error","when":"during"}`, "when", "before"},
+		{`{"fault":"garbage","form":"noise"}`, "form", "utf8"},
+		{`{"fault":"garbage","form":"types"}`, "when", "after"},
+		{`{"fault":"error","form":"types"}`, "form", "does not take it"},
+		{`{"fault":"error","seed":7}`, "seed", "without a probability"},
+		{`{"fault":"error","method":"FETCH"}`, "method", "DELETE"},
+		{`{"fault":"error","path":"create"}`, "path", "must begin with /"},
+		{`{"fault":"error","path":"/_control/faults"}`, "path", "the operator's"},
+		{`{"fault":"webhook_lost","path":"/hooks"}`, "path", "cannot match a webhook"},
 		{`{"fault":"error","colour":"red"}`, "body", "colour"},
 		{`[{"fault":"error"},{"fault":"nothing"}]`, "fault", "garbage"},
 		{`not JSON`, "body", "is no rule"},

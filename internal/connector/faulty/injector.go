@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -61,7 +60,7 @@ type Injector struct {
 	work   sync.WaitGroup
 
 	mu    sync.Mutex
-	dice  *rand.Rand
+	dice  dice
 	rules []*Rule
 	first string        // the credential of the first call, before any rotation
 	held  chan struct{} // a webhook that waits for the next one
@@ -70,7 +69,7 @@ type Injector struct {
 
 // New makes an injector for a vendor; seed decides what happens by chance.
 func New(v Vendor, seed uint64) *Injector {
-	i := &Injector{vendor: v, dice: rand.New(rand.NewPCG(seed, 1))}
+	i := &Injector{vendor: v, dice: dice(seed)}
 	i.ctx, i.cancel = context.WithCancel(context.Background())
 	i.After = func(d time.Duration, f func()) {
 		i.work.Go(func() {
@@ -106,6 +105,10 @@ func (i *Injector) Add(rules ...Rule) error {
 		if r.Times == 0 && strings.HasPrefix(r.Fault, "credential_") {
 			r.left = -1 // a credential stays revoked
 		}
+		if r.own = nil; r.Seed != 0 {
+			d := dice(r.Seed)
+			r.own = &d
+		}
 		i.rules = append(i.rules, &r)
 	}
 	return nil
@@ -138,14 +141,18 @@ func (i *Injector) Clear() {
 }
 
 // take finds the rule that fires now.
-func (i *Injector) take(operation string, webhook bool) (Rule, bool) {
+func (i *Injector) take(o occasion, webhook bool) (Rule, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, r := range i.rules {
-		if k, _ := kindOf(r.Fault); k.webhook != webhook || r.left == 0 || !r.matches(operation) {
+		if k, _ := kindOf(r.Fault); k.webhook != webhook || r.left == 0 || !r.matches(o) {
 			continue
 		}
-		if r.Probability > 0 && i.dice.Float64() >= r.Probability {
+		d := &i.dice
+		if r.own != nil {
+			d = r.own
+		}
+		if r.Probability > 0 && d.throw() >= r.Probability {
 			continue
 		}
 		if r.left > 0 {
@@ -180,7 +187,7 @@ func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		i.mu.Unlock()
 	}
-	rule, fires := i.take(i.vendor.Operation(r, body), false)
+	rule, fires := i.take(occasion{i.vendor.Operation(r, body), r.Method, r.URL.Path}, false)
 	if !fires {
 		i.Next.ServeHTTP(w, r)
 		return
@@ -200,8 +207,9 @@ func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
 
 func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, rule Rule) {
 	wait := time.Duration(rule.Seconds * float64(time.Second))
+	var done *httptest.ResponseRecorder
 	if rule.When == "after" {
-		i.do(r, body)
+		done = i.do(r, body)
 	}
 	switch rule.Fault {
 	case "rate_limited":
@@ -274,6 +282,10 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 			}
 		}
 	case "garbage":
+		if rule.Form == "utf8" || rule.Form == "types" {
+			write(w, Answer{Status: done.Code, Header: map[string]string{"Content-Type": "application/json"}, Body: string(spoil(done.Body.Bytes(), rule.Form))})
+			return
+		}
 		write(w, Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: "{\"data\":\xff\xfe[[[,\x00"})
 	case "credential_revoked":
 		write(w, i.vendor.Unauthorized)
@@ -300,12 +312,21 @@ func write(w http.ResponseWriter, a Answer) {
 
 // pause reports whether d passed before ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	wait, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-wait.Done()
+	return ctx.Err() == nil
+}
+
+// dice are a splitmix64 generator: the same seed throws the same numbers on
+// every machine and in every version.
+type dice uint64
+
+// throw is a number from 0 up to 1.
+func (d *dice) throw() float64 {
+	*d += 0x9e3779b97f4a7c15
+	z := uint64(*d)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return float64((z^z>>31)>>11) / (1 << 53)
 }

@@ -24,10 +24,16 @@ type Rule struct {
 	// OpenAPI operationId, a JSON-RPC method; for a webhook its topic. A * at
 	// the end matches what begins so; empty matches all.
 	Operation string `json:"operation,omitempty"`
+	// Method and Path match a call by HTTP, for vendors whose calls have no
+	// better name; a * at the end of Path matches what begins so.
+	Method string `json:"method,omitempty"`
+	Path   string `json:"path,omitempty"`
 	// Times is how often it fires; 0 means once, -1 until it is taken away.
 	Times int `json:"times,omitempty"`
-	// Probability of firing at a match, above 0 and up to 1; 0 means 1.
+	// Probability of firing at a match, above 0 and up to 1; 0 means 1. Seed
+	// gives the rule dice of its own, whatever other rules throw.
 	Probability float64 `json:"probability,omitempty"`
+	Seed        uint64  `json:"seed,omitempty"`
 	// When a substituted answer comes: "before" the call has its effect, the
 	// default, or "after".
 	When    string  `json:"when,omitempty"`
@@ -35,9 +41,14 @@ type Rule struct {
 	Seconds float64 `json:"seconds,omitempty"` // of what waits
 	Copies  int     `json:"copies,omitempty"`  // of webhook_duplicate
 	Token   string  `json:"token,omitempty"`   // of credential_rotated
+	// Form is what kind of garbage: "json", the default, breaks off; "utf8" is
+	// the vendor's answer with a byte of each text spoilt; "types" is it with
+	// every value of another type.
+	Form string `json:"form,omitempty"`
 
 	Fired int `json:"fired"`
 	left  int
+	own   *dice
 }
 
 // kind says what parameters a fault takes.
@@ -59,7 +70,7 @@ var kinds = []kind{
 	{name: "truncated", does: "do it and send half of the answer"},
 	{name: "html", does: "answer with a page, status 200 by default", takes: []string{"status", "when"}},
 	{name: "huge", does: "answer with more than a client may read", takes: []string{"when"}},
-	{name: "garbage", does: "answer with bytes that are no JSON", takes: []string{"when"}},
+	{name: "garbage", does: "answer with what is no JSON (form json), no UTF-8 (utf8, after) or of other types (types, after)", takes: []string{"when", "form"}},
 	{name: "credential_revoked", does: "refuse every credential"},
 	{name: "credential_rotated", does: "accept token in the place of the old credential", takes: []string{"token"}, needs: []string{"token"}},
 	{name: "webhook_lost", does: "never send it", webhook: true},
@@ -110,8 +121,8 @@ func (r Rule) check(v Vendor) error {
 	if slices.Contains(v.Cannot, r.Fault) {
 		return &Refusal{Field: "fault", Value: r.Fault, Why: "cannot be shown at " + v.Name}
 	}
-	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != ""}
-	for _, p := range []string{"status", "seconds", "copies", "token", "when"} {
+	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != "", "form": r.Form != ""}
+	for _, p := range []string{"status", "seconds", "copies", "token", "when", "form"} {
 		if set[p] && !slices.Contains(k.takes, p) {
 			return &Refusal{Field: p, Value: r.Fault, Why: "does not take it", Known: k.takes}
 		}
@@ -132,6 +143,20 @@ func (r Rule) check(v Vendor) error {
 		return &Refusal{Field: "copies", Value: fmt.Sprint(r.Copies), Why: "must be from 0 to 100"}
 	case r.When != "" && r.When != "before" && r.When != "after":
 		return &Refusal{Field: "when", Value: r.When, Why: "is no time", Known: []string{"before", "after"}}
+	case r.Form != "" && !slices.Contains(forms, r.Form):
+		return &Refusal{Field: "form", Value: r.Form, Why: "is no garbage", Known: forms}
+	case (r.Form == "utf8" || r.Form == "types") && r.When != "after":
+		return &Refusal{Field: "when", Value: r.When, Why: "cannot be: " + r.Form + " spoils the vendor's own answer", Known: []string{"after"}}
+	case r.Seed != 0 && r.Probability == 0:
+		return &Refusal{Field: "seed", Value: fmt.Sprint(r.Seed), Why: "decides nothing without a probability"}
+	case r.Method != "" && !slices.Contains(methods, r.Method):
+		return &Refusal{Field: "method", Value: r.Method, Why: "is no method", Known: methods}
+	case r.Path != "" && !strings.HasPrefix(r.Path, "/"):
+		return &Refusal{Field: "path", Value: r.Path, Why: "must begin with /"}
+	case strings.HasPrefix(r.Path, "/_control"):
+		return &Refusal{Field: "path", Value: r.Path, Why: "is the operator's, which never fails"}
+	case k.webhook && (r.Method != "" || r.Path != ""):
+		return &Refusal{Field: "path", Value: r.Method + r.Path, Why: "cannot match a webhook; its topic is its operation"}
 	}
 	if name := strings.TrimSuffix(r.Operation, "*"); !k.webhook && name == r.Operation && name != "" && len(v.Operations) > 0 && !slices.Contains(v.Operations, name) {
 		return &Refusal{Field: "operation", Value: r.Operation, Why: "is no operation of " + v.Name, Known: v.Operations}
@@ -139,9 +164,21 @@ func (r Rule) check(v Vendor) error {
 	return nil
 }
 
-func (r Rule) matches(operation string) bool {
-	prefix, open := strings.CutSuffix(r.Operation, "*")
-	return r.Operation == "" || r.Operation == operation || (open && strings.HasPrefix(operation, prefix))
+var (
+	forms   = []string{"json", "utf8", "types"}
+	methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+)
+
+// occasion is what a rule is held against.
+type occasion struct{ operation, method, path string }
+
+func (r Rule) matches(o occasion) bool {
+	return like(r.Operation, o.operation) && like(r.Path, o.path) && (r.Method == "" || r.Method == o.method)
+}
+
+func like(pattern, s string) bool {
+	prefix, open := strings.CutSuffix(pattern, "*")
+	return pattern == "" || pattern == s || (open && strings.HasPrefix(s, prefix))
 }
 
 // parse reads one rule or a list of them, strictly.
@@ -179,7 +216,7 @@ func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) 
 		rules, err := parse(body)
 		if err != nil {
 			answer(w, http.StatusBadRequest, &Refusal{Field: "body", Why: "is no rule: " + err.Error(),
-				Known: []string{"fault", "operation", "times", "probability", "when", "status", "seconds", "copies", "token"}})
+				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form"}})
 			return
 		}
 		if err := i.Add(rules...); err != nil {

@@ -2,6 +2,7 @@ package faulty
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"time"
@@ -46,7 +47,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			_ = res.Body.Close() // its sender has been answered
 		}
 	}
-	rule, fires := t.take(t.topic(r.Header), true)
+	rule, fires := t.take(occasion{operation: t.topic(r.Header)}, true)
 	if !fires {
 		res, err := send(r)
 		t.release()
@@ -67,15 +68,15 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.held = next
 		t.mu.Unlock()
 		t.work.Go(func() {
-			timer := time.NewTimer(patience)
-			defer timer.Stop()
+			wait, cancel := context.WithTimeout(t.ctx, patience)
+			defer cancel()
 			select {
 			case <-next:
-			case <-timer.C: // none followed
-			case <-t.ctx.Done():
-				return
+			case <-wait.Done(): // none followed
 			}
-			later()
+			if t.ctx.Err() == nil {
+				later()
+			}
 		})
 	}
 	return taken(r), nil
