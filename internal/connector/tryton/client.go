@@ -32,7 +32,7 @@ func (c *Connector) call(ctx context.Context, p *effect.Permit, method string, i
 	if err != nil {
 		return err
 	}
-	path := "/" + c.settings.Database + "/rpc/"
+	path := c.database()
 	err = c.exchange(ctx, p, path, session, method, into, params)
 	if f := fault.Of(err); f == nil || f.Class != fault.Authentication {
 		return err
@@ -53,7 +53,7 @@ func (c *Connector) signedIn(ctx context.Context, ended string) (string, error) 
 		return session, nil
 	}
 	var key []json.RawMessage
-	if err := c.ask(ctx, "/"+c.settings.Database+"/rpc/", "", "common.db.login", &key, c.settings.User, map[string]string{"password": c.password}, "en"); err != nil {
+	if err := c.ask(ctx, c.database(), "", "common.db.login", &key, c.settings.User, map[string]string{"password": c.password}, "en"); err != nil {
 		return "", err
 	}
 	var user int64
@@ -67,6 +67,9 @@ func (c *Connector) signedIn(ctx context.Context, ended string) (string, error) 
 	c.mu.Unlock()
 	return session, nil
 }
+
+// database is the path of the database's methods.
+func (c *Connector) database() string { return "/" + c.settings.Database + c.series.rpc }
 
 // ask calls a method that needs no session, or gives one.
 func (c *Connector) ask(ctx context.Context, path, session, method string, into any, params ...any) error {
@@ -112,7 +115,7 @@ func (c *Connector) exchange(ctx context.Context, p *effect.Permit, path, sessio
 	if res.Status != http.StatusOK {
 		return refused(res.Status, method)
 	}
-	return answer(res.Body, method, p != nil, into)
+	return c.answer(res.Body, method, p != nil, into)
 }
 
 // refused classifies a 4xx, which comes before any transaction.
@@ -129,7 +132,7 @@ func refused(status int, method string) error {
 
 // answer decodes a JSON-RPC answer. It decodes a result into into, unless that
 // is nil.
-func answer(body []byte, method string, wrote bool, into any) error {
+func (c *Connector) answer(body []byte, method string, wrote bool, into any) error {
 	var a struct {
 		Result json.RawMessage   `json:"result"`
 		Error  []json.RawMessage `json:"error"`
@@ -144,7 +147,7 @@ func answer(body []byte, method string, wrote bool, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(a.Result, into); err != nil {
-		return perhaps(fault.New(fault.Permanent, fault.Connectivity, "the result of %s is not what series %s gives", method, Series), wrote)
+		return perhaps(fault.New(fault.Permanent, fault.Connectivity, "the result of %s is not what series %s gives", method, c.settings.Series), wrote)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // Package tryton translates between the platform and Tryton, an ERP: it keeps
 // customers and sales orders, posts shipments and invoices, and reads stock. It
-// speaks JSON-RPC to series 8.0.
+// speaks JSON-RPC to series 7.0 and 8.0.
 package tryton
 
 import (
@@ -8,9 +8,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,9 +22,6 @@ import (
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
-// Series is the one series of Tryton that the connector was tried against.
-const Series = "8.0"
-
 // Settings are what an administrator configures for one Tryton database.
 type Settings struct {
 	// URL is the scheme and host of the server, with a path only if it is
@@ -31,7 +30,7 @@ type Settings struct {
 	// Database is the name in the server's paths.
 	Database string `json:"database"`
 	User     string `json:"user"`
-	// Series is Tryton's; the only one, Series, if empty.
+	// Series is Tryton's, "7.0" or "8.0"; 8.0 if empty.
 	Series string `json:"series,omitempty"`
 	// Company is the name of the company's party.
 	Company string `json:"company"`
@@ -90,6 +89,7 @@ func (p Products) codes() []string {
 // use.
 type Connector struct {
 	settings Settings
+	series   series
 	currency retail.Currency
 	base     *url.URL
 	password string
@@ -109,7 +109,7 @@ func New(settings json.RawMessage, secrets map[string]string, client *egress.Cli
 	if err != nil {
 		return nil, err
 	}
-	c := &Connector{settings: s, password: secrets["password"], client: client, now: now}
+	c := &Connector{settings: s, series: known[s.Series], password: secrets["password"], client: client, now: now}
 	if c.base, err = parseBase(s.URL); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func decodeSettings(raw json.RawMessage) (Settings, error) {
 		return s, misconfigured("settings", "", "has text after the JSON object")
 	}
 	if s.Series == "" {
-		s.Series = Series
+		s.Series = defaultSeries
 	}
 	s.Products.complete()
 	for _, required := range []struct{ field, value string }{
@@ -153,8 +153,8 @@ func decodeSettings(raw json.RawMessage) (Settings, error) {
 	switch {
 	case !databaseName.MatchString(s.Database):
 		return s, misconfigured("database", s.Database, "must consist of letters, digits, _ and -")
-	case s.Series != Series:
-		return s, misconfigured("series", s.Series, "must be "+Series)
+	case !isKnown(s.Series):
+		return s, misconfigured("series", s.Series, "must be one of "+strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 	case strings.Contains(s.User, ":"):
 		// It would end the user's name in the session's header.
 		return s, misconfigured("user", "", "must not contain a colon")
@@ -224,12 +224,8 @@ func (c *Connector) setup(ctx context.Context) (*records, error) {
 	if known != nil {
 		return known, nil
 	}
-	var series string
-	if err := c.ask(ctx, "/rpc/", "", "common.server.version", &series); err != nil {
+	if err := c.checkSeries(ctx); err != nil {
 		return nil, err
-	}
-	if series != c.settings.Series {
-		return nil, misconfigured("series", c.settings.Series, "is not what the server runs, which is "+series)
 	}
 	var r records
 	for _, named := range []struct {

@@ -3,7 +3,9 @@ package tryton
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,15 +108,22 @@ func checkRef(ref string) error {
 type address struct {
 	Party       int64  `json:"party"`
 	PartyName   text   `json:"party_name"`
-	Attn        text   `json:"attn"`
-	Street      text   `json:"street_unstructured"`
 	City        text   `json:"city"`
 	PostalCode  text   `json:"postal_code"`
 	Country     *int64 `json:"country"`
 	Subdivision *int64 `json:"subdivision"`
+	// Attn and Street have a field in each series, called attn and
+	// street_unstructured or as series says.
+	Attn, Street text `json:"-"`
 }
 
-var addressFields = []string{"party", "party_name", "attn", "street_unstructured", "city", "postal_code", "country", "subdivision"}
+// values are what is written, by field.
+func (a address) values(s series) map[string]any {
+	return map[string]any{
+		"party": a.Party, "party_name": a.PartyName, "city": a.City, "postal_code": a.PostalCode,
+		"country": a.Country, "subdivision": a.Subdivision, s.attn: a.Attn, s.street: a.Street,
+	}
+}
 
 // CreateAddress adds an address to a party.
 func (c *Connector) CreateAddress(ctx context.Context, p effect.Permit, customer effect.Receipt, a retail.Address) (effect.Receipt, error) {
@@ -123,7 +132,7 @@ func (c *Connector) CreateAddress(ctx context.Context, p effect.Permit, customer
 		return effect.Receipt{}, err
 	}
 	var made ids
-	if err := c.write(ctx, p, "model.party.address.create", &made, []address{values}, c.context(r)); err != nil {
+	if err := c.write(ctx, p, "model.party.address.create", &made, []map[string]any{values.values(c.series)}, c.context(r)); err != nil {
 		return effect.Receipt{}, fmt.Errorf("creating the address: %w", err)
 	}
 	return createdReceipt(made)
@@ -139,13 +148,19 @@ func (c *Connector) FindAddress(ctx context.Context, customer effect.Receipt, a 
 	var found []struct {
 		ID int64 `json:"id"`
 		address
+		// The fields of the other series stay empty.
+		Attn70   text `json:"name"`
+		Attn80   text `json:"attn"`
+		Street70 text `json:"street"`
+		Street80 text `json:"street_unstructured"`
 	}
 	err = c.read(ctx, "model.party.address.search_read", &found,
-		domain{{"party", "=", want.Party}}, 0, nil, [][]string{{"id", "ASC"}}, addressFields, c.context(r))
+		domain{{"party", "=", want.Party}}, 0, nil, [][]string{{"id", "ASC"}}, slices.Sorted(maps.Keys(want.values(c.series))), c.context(r))
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
 	for _, f := range found {
+		f.Attn, f.Street = f.Attn70+f.Attn80, f.Street70+f.Street80
 		if f.same(want) {
 			return effect.Receipt{Ref: reference(f.ID)}, true, nil
 		}

@@ -48,55 +48,70 @@ var seeded = func() []erp.Product {
 	return ps
 }()
 
-var server struct {
-	sync.Once
-	dir string
-	s   *erp.Server
-	err error
+// series is one series of Tryton, and its real server once that has started.
+type series struct {
+	name  string
+	once  sync.Once
+	dir   string
+	s     *erp.Server
+	err   error
+	other string // a series that it is not
 }
 
-// TestMain ends the one ERP of this test binary.
+var all = []*series{{name: "7.0", other: "8.0"}, {name: "8.0", other: "7.0"}}
+
+// each runs a test on every series.
+func each(t *testing.T, test func(t *testing.T, s *series)) {
+	t.Helper()
+	for _, s := range all {
+		t.Run(s.name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+// TestMain ends the servers of this test binary.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if server.s != nil {
-		if err := server.s.Stop(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
+	for _, s := range all {
+		if s.s != nil {
+			if err := s.s.Stop(context.Background()); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
 		}
-	}
-	if server.dir != "" {
-		if err := os.RemoveAll(server.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+		if s.dir != "" {
+			if err := os.RemoveAll(s.dir); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
 		}
 	}
 	os.Exit(code)
 }
 
-// ERP returns the real Tryton of this test binary, started on first use.
-func ERP(t testing.TB) *erp.Server {
+// server returns the real Tryton of this test binary, started on first use.
+func (s *series) server(t testing.TB) *erp.Server {
 	t.Helper()
-	server.Do(func() {
+	s.once.Do(func() {
 		home, err := erp.SharedHome()
 		if err == nil {
-			server.dir, err = os.MkdirTemp("", "waybill-erp-")
+			s.dir, err = os.MkdirTemp("", "waybill-erp-")
 		}
 		if err != nil {
-			server.err = err
+			s.err = err
 			return
 		}
-		server.s, server.err = erp.Start(context.Background(), erp.Config{Dir: server.dir, Home: home, Port: erp.AnyPort, Seed: erp.Seed{Products: seeded}})
+		s.s, s.err = erp.Start(context.Background(), erp.Config{Dir: s.dir, Home: home, Series: s.name, Port: erp.AnyPort, Seed: erp.Seed{Products: seeded}})
 	})
-	if server.err != nil {
-		t.Fatalf("starting the local ERP for tests: %v", server.err)
+	if s.err != nil {
+		t.Fatalf("starting the local ERP %s for tests: %v", s.name, s.err)
 	}
-	return server.s
+	return s.s
 }
 
 // connect returns a connector to the real Tryton.
-func connect(t testing.TB, changes ...func(settings map[string]any)) *tryton.Connector {
+func (s *series) connect(t testing.TB, changes ...func(settings map[string]any)) *tryton.Connector {
 	t.Helper()
-	s := ERP(t)
-	return connectTo(t, s.Settings, s.Password, changes...)
+	srv := s.server(t)
+	return connectTo(t, srv.Settings, srv.Password, changes...)
 }
 
 func connectTo(t testing.TB, settings json.RawMessage, password string, changes ...func(settings map[string]any)) *tryton.Connector {
@@ -262,15 +277,15 @@ func wantFault(t *testing.T, err error, want fault.Error) {
 }
 
 // administer calls a method of the real Tryton as its administrator does.
-func administer(t *testing.T, method string, params ...any) {
+func (s *series) administer(t *testing.T, method string, into any, params ...any) {
 	t.Helper()
-	s := ERP(t)
+	srv := s.server(t)
 	post := func(session, method string, params ...any) json.RawMessage {
 		body, err := json.Marshal(map[string]any{"id": 1, "method": method, "params": params})
 		if err != nil {
 			t.Fatal(err)
 		}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/"+s.Database+"/rpc/", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.RPC, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,8 +303,13 @@ func administer(t *testing.T, method string, params ...any) {
 		return answer.Result
 	}
 	var key []any
-	if err := json.Unmarshal(post("", "common.db.login", s.User, map[string]string{"password": s.Password}, "en"), &key); err != nil {
+	if err := json.Unmarshal(post("", "common.db.login", srv.User, map[string]string{"password": srv.Password}, "en"), &key); err != nil {
 		t.Fatal(err)
 	}
-	post("Session "+base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s:%v:%v", s.User, key[0], key[1])), method, params...)
+	answer := post("Session "+base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s:%v:%v", srv.User, key[0], key[1])), method, params...)
+	if into != nil {
+		if err := json.Unmarshal(answer, into); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

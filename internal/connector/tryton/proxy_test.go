@@ -30,13 +30,13 @@ type proxy struct {
 }
 
 // behind returns a proxy and a connector that goes through it.
-func behind(t *testing.T) (*proxy, *tryton.Connector) {
+func (s *series) behind(t *testing.T) (*proxy, *tryton.Connector) {
 	t.Helper()
-	s := ERP(t)
+	real := s.server(t)
 	p := &proxy{}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.pass(t, s.URL, w, r) }))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.pass(t, real.URL, w, r) }))
 	t.Cleanup(srv.Close)
-	return p, connectTo(t, s.Settings, s.Password, func(v map[string]any) { v["url"] = srv.URL })
+	return p, connectTo(t, real.Settings, real.Password, func(v map[string]any) { v["url"] = srv.URL })
 }
 
 func (p *proxy) pass(t *testing.T, to string, w http.ResponseWriter, r *http.Request) {

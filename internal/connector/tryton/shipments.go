@@ -212,6 +212,11 @@ func (c *Connector) plan(ctx context.Context, p effect.Permit, r *records, s par
 		if s, err = c.parcel(ctx, r, s.ID); err != nil {
 			return s, unread(err)
 		}
+		// Series 7.0 does not refuse a button that is not for the state: it does
+		// nothing. And what was reset may be somebody else's by now.
+		if s.State != "waiting" || (s.Reference != "" && string(s.Reference) != ref) {
+			return s, fault.New(fault.Retryable, fault.StateConflict, "somebody else has taken the shipment meanwhile").At("state", s.State)
+		}
 		if err := c.readMoves(ctx, r, &s); err != nil {
 			return s, unread(err)
 		}
@@ -305,13 +310,11 @@ func (c *Connector) parcel(ctx context.Context, r *records, id int64) (parcel, e
 // advance takes a shipment whose quantities stand to its end.
 func (c *Connector) advance(ctx context.Context, p effect.Permit, r *records, s parcel) (effect.Receipt, error) {
 	for range 4 {
-		button := map[string]string{"assigned": "pick", "picked": "pack", "packed": "do", "shipped": "do"}[s.State]
-		switch {
-		case s.State == "done":
+		if s.State == "done" {
 			return s.receipt(), nil
-		case s.State == "assigned" && len(s.Inventory) == 0:
-			button = "pack"
-		case button == "":
+		}
+		button := c.series.button(s)
+		if button == "" {
 			return effect.Receipt{}, fault.New(fault.Exception, fault.StateConflict, "the shipment in Tryton cannot be completed").At("state", s.State)
 		}
 		id, before := s.ID, s.State
