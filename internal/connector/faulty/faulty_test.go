@@ -28,6 +28,8 @@ func vendor() faulty.Vendor {
 		TooMany: func(d time.Duration) faulty.Answer {
 			return faulty.Answer{Status: 429, Header: map[string]string{"Retry-After": d.String()}}
 		},
+		Codes:        []string{"CLOSED"},
+		Refuse:       func(code string) faulty.Answer { return faulty.Answer{Status: 200, Body: `{"error":"` + code + `"}`} },
 		Unauthorized: faulty.Answer{Status: 401},
 		Token:        func(r *http.Request) string { return r.Header.Get("Token") },
 		SetToken:     func(r *http.Request, t string) { r.Header.Set("Token", t) },
@@ -111,6 +113,7 @@ func TestEachFaultDoesWhatItSays(t *testing.T) {
 		check  func(body string, h http.Header) bool
 	}{
 		{faulty.Rule{Fault: "rate_limited", Seconds: 7}, 429, 0, func(_ string, h http.Header) bool { return h.Get("Retry-After") == "7s" }},
+		{faulty.Rule{Fault: "refused", Code: "CLOSED"}, 200, 0, func(body string, _ http.Header) bool { return body == `{"error":"CLOSED"}` }},
 		{faulty.Rule{Fault: "error"}, 500, 0, nil},
 		{faulty.Rule{Fault: "error", Status: 503, Seconds: 1.5}, 503, 0, func(_ string, h http.Header) bool { return h.Get("Retry-After") == "1.5" }},
 		{faulty.Rule{Fault: "error", When: "after"}, 500, 1, nil},
@@ -251,6 +254,8 @@ func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 		{`{"fault":"garbage","form":"noise"}`, "form", "utf8"},
 		{`{"fault":"garbage","form":"types"}`, "when", "after"},
 		{`{"fault":"error","form":"types"}`, "form", "does not take it"},
+		{`{"fault":"refused","code":"OPEN"}`, "code", "CLOSED"},
+		{`{"fault":"refused"}`, "code", "needs it"},
 		{`{"fault":"error","seed":7}`, "seed", "without a probability"},
 		{`{"fault":"error","method":"FETCH"}`, "method", "DELETE"},
 		{`{"fault":"error","path":"create"}`, "path", "must begin with /"},

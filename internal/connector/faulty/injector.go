@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,9 @@ type Vendor struct {
 	Operations []string
 	// TooMany is the vendor's own refusal above its limit.
 	TooMany func(wait time.Duration) Answer
+	// Refuse is the vendor's own refusal with one of its Codes.
+	Refuse func(code string) Answer
+	Codes  []string
 	// Unauthorized is the vendor's own refusal of a credential.
 	Unauthorized Answer
 	// Token reads a call's credential, SetToken replaces it.
@@ -28,6 +32,11 @@ type Vendor struct {
 	SetToken func(r *http.Request, token string)
 	// Cannot lists faults that this system cannot show.
 	Cannot []string
+}
+
+// shows reports whether a fault can befall the vendor.
+func (v Vendor) shows(fault string) bool {
+	return !slices.Contains(v.Cannot, fault) && (fault != "refused" || len(v.Codes) > 0)
 }
 
 // Answer is an HTTP answer.
@@ -199,6 +208,12 @@ func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the connection does not end it.
 func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
+	defer func() {
+		// What breaks off its answer so does it to nobody here.
+		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+			panic(p)
+		}
+	}()
 	again := r.Clone(context.WithoutCancel(r.Context()))
 	again.Body = io.NopCloser(bytes.NewReader(body))
 	i.Next.ServeHTTP(rec, again)
@@ -217,6 +232,8 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 			wait = 2 * time.Second
 		}
 		write(w, i.vendor.TooMany(wait))
+	case "refused":
+		write(w, i.vendor.Refuse(rule.Code))
 	case "error":
 		a := Answer{Status: rule.Status, Body: `{"errors":"the server failed"}`, Header: map[string]string{"Content-Type": "application/json"}}
 		if a.Status == 0 {

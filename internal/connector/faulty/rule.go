@@ -45,6 +45,7 @@ type Rule struct {
 	// the vendor's answer with a byte of each text spoilt; "types" is it with
 	// every value of another type.
 	Form string `json:"form,omitempty"`
+	Code string `json:"code,omitempty"` // of refused: one of the vendor's own
 
 	Fired int `json:"fired"`
 	left  int
@@ -61,6 +62,7 @@ type kind struct {
 
 var kinds = []kind{
 	{name: "rate_limited", does: "refuse as the vendor does above its limit; seconds is the wait it asks for", takes: []string{"seconds"}},
+	{name: "refused", does: "refuse with a code of the vendor's own", takes: []string{"code", "when"}, needs: []string{"code"}},
 	{name: "error", does: "answer status, 500 by default", takes: []string{"status", "when", "seconds"}},
 	{name: "timeout_before", does: "do nothing and keep silent for seconds", takes: []string{"seconds"}},
 	{name: "timeout_after", does: "do it and keep silent for seconds", takes: []string{"seconds"}},
@@ -118,11 +120,11 @@ func (r Rule) check(v Vendor) error {
 	if !ok {
 		return &Refusal{Field: "fault", Value: r.Fault, Why: "is no fault", Known: Kinds()}
 	}
-	if slices.Contains(v.Cannot, r.Fault) {
+	if !v.shows(r.Fault) {
 		return &Refusal{Field: "fault", Value: r.Fault, Why: "cannot be shown at " + v.Name}
 	}
-	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != "", "form": r.Form != ""}
-	for _, p := range []string{"status", "seconds", "copies", "token", "when", "form"} {
+	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != "", "form": r.Form != "", "code": r.Code != ""}
+	for _, p := range []string{"status", "seconds", "copies", "token", "when", "form", "code"} {
 		if set[p] && !slices.Contains(k.takes, p) {
 			return &Refusal{Field: p, Value: r.Fault, Why: "does not take it", Known: k.takes}
 		}
@@ -147,6 +149,8 @@ func (r Rule) check(v Vendor) error {
 		return &Refusal{Field: "form", Value: r.Form, Why: "is no garbage", Known: forms}
 	case (r.Form == "utf8" || r.Form == "types") && r.When != "after":
 		return &Refusal{Field: "when", Value: r.When, Why: "cannot be: " + r.Form + " spoils the vendor's own answer", Known: []string{"after"}}
+	case r.Code != "" && !slices.Contains(v.Codes, r.Code):
+		return &Refusal{Field: "code", Value: r.Code, Why: "is no code of " + v.Name, Known: v.Codes}
 	case r.Seed != 0 && r.Probability == 0:
 		return &Refusal{Field: "seed", Value: fmt.Sprint(r.Seed), Why: "decides nothing without a probability"}
 	case r.Method != "" && !slices.Contains(methods, r.Method):
@@ -216,7 +220,7 @@ func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) 
 		rules, err := parse(body)
 		if err != nil {
 			answer(w, http.StatusBadRequest, &Refusal{Field: "body", Why: "is no rule: " + err.Error(),
-				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form"}})
+				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form", "code"}})
 			return
 		}
 		if err := i.Add(rules...); err != nil {
@@ -232,7 +236,7 @@ func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) 
 func (i *Injector) known() map[string]string {
 	out := map[string]string{}
 	for _, k := range kinds {
-		if !slices.Contains(i.vendor.Cannot, k.name) {
+		if i.vendor.shows(k.name) {
 			out[k.name] = k.does
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shipbob"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/egress"
@@ -56,7 +57,9 @@ func simulate(t *testing.T, opts shipbobtest.Options) (*shipbob.Connector, strin
 	t.Helper()
 	opts.Now, opts.HoldOrders = clock, true
 	sim := shipbobtest.NewServer(opts)
-	srv := httptest.NewServer(sim)
+	faults := faulty.New(shipbobtest.Vendor(), 1)
+	faults.Next = sim
+	srv := httptest.NewServer(faults)
 	t.Cleanup(func() {
 		var broken []shipbobtest.Violation
 		inspect(t, srv.URL, "violations", &broken)
@@ -64,6 +67,7 @@ func simulate(t *testing.T, opts shipbobtest.Options) (*shipbob.Connector, strin
 			t.Errorf("the OpenAPI was broken: %+v", broken)
 		}
 		srv.Close()
+		faults.Close()
 		sim.Close()
 	})
 	return connect(t, srv.URL), srv.URL
@@ -96,7 +100,7 @@ func command(t *testing.T, url, verb, body string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
 		b, _ := io.ReadAll(res.Body)
 		t.Fatalf("%s: HTTP %d: %s", verb, res.StatusCode, b)
 	}

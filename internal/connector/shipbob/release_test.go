@@ -101,7 +101,7 @@ func TestADuplicateReferenceIsTheSameEffect(t *testing.T) {
 
 func TestALostAnswerIsOfUnknownOutcomeAndReadBack(t *testing.T) {
 	c, url := simulate(t, shipbobtest.Options{Catalogue: stocked})
-	command(t, url, "fault", `{"operation":"create-order","status":503,"times":1,"after":true}`)
+	command(t, url, "faults", `{"fault":"error","operation":"create-order","status":503,"when":"after"}`)
 	rel := release("o-1", line("MUG", 1))
 	_, err := c.Release(t.Context(), effecttest.Permit("k"), rel, shopper())
 	wantFault(t, err, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity, Unknown: true})

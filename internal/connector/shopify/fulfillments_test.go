@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/effect/effecttest"
@@ -149,7 +150,7 @@ func TestABrokenOffConfirmationIsCompletedNotRepeated(t *testing.T) {
 	o := h.placed(t, shopifytest.Placement{LineCount: 700})
 	s := whole(o, "P1")
 	s.Lines = s.Lines[:600]
-	h.shop.Fail(shopifytest.Fault{Operation: "FulfillmentCreate", After: true})
+	h.fail(t, faulty.Rule{Fault: "reset", When: "after", Operation: "FulfillmentCreate"})
 	_, err := h.ConfirmShipment(context.Background(), permit, o, s)
 	if f := fault.Of(err); f == nil || !f.Unknown {
 		t.Fatalf("the outcome is not unknown: %v", err)
@@ -171,7 +172,7 @@ func TestALostAnswerIsReadBackAndNotSentAgain(t *testing.T) {
 	h := withShop(t, shopifytest.Options{})
 	o := h.placed(t, threeLines())
 	s := whole(o, "1Z1")
-	h.shop.Fail(shopifytest.Fault{Operation: "FulfillmentCreate", After: true})
+	h.fail(t, faulty.Rule{Fault: "reset", When: "after", Operation: "FulfillmentCreate"})
 	if _, err := h.ConfirmShipment(context.Background(), permit, o, s); fault.Of(err) == nil || !fault.Of(err).Unknown {
 		t.Fatalf("got %v", err)
 	}
@@ -187,7 +188,7 @@ func TestALostAnswerIsReadBackAndNotSentAgain(t *testing.T) {
 func TestAThrottledConfirmationIsOfKnownOutcome(t *testing.T) {
 	h := withShop(t, shopifytest.Options{})
 	o := h.placed(t, threeLines())
-	h.shop.Fail(shopifytest.Fault{Operation: "FulfillmentCreate", Code: "THROTTLED"})
+	h.fail(t, faulty.Rule{Fault: "rate_limited", Operation: "FulfillmentCreate"})
 	_, err := h.ConfirmShipment(context.Background(), permit, o, whole(o, "1Z1"))
 	f := wantFault(t, err, fault.Retryable, fault.RateLimited, "")
 	if f.Unknown || f.RetryAfter == 0 || len(h.shop.Orders()[0].Fulfillments) != 0 {
@@ -198,7 +199,7 @@ func TestAThrottledConfirmationIsOfKnownOutcome(t *testing.T) {
 func TestAnInternalErrorLeavesTheOutcomeUnknown(t *testing.T) {
 	h := withShop(t, shopifytest.Options{})
 	o := h.placed(t, threeLines())
-	h.shop.Fail(shopifytest.Fault{Operation: "FulfillmentCreate", Code: "INTERNAL_SERVER_ERROR", After: true})
+	h.fail(t, faulty.Rule{Fault: "refused", Code: "INTERNAL_SERVER_ERROR", When: "after", Operation: "FulfillmentCreate"})
 	_, err := h.ConfirmShipment(context.Background(), permit, o, whole(o, "1Z1"))
 	if f := wantFault(t, err, fault.Retryable, fault.Connectivity, ""); !f.Unknown {
 		t.Error("the outcome counts as known")

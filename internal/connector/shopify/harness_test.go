@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -29,8 +30,9 @@ func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
 type harness struct {
 	*Connector
-	shop  *shopifytest.Server
-	clock *clock
+	shop   *shopifytest.Server
+	faults *faulty.Injector
+	clock  *clock
 }
 
 // withShop connects a connector to a simulated shop. The test fails if the
@@ -40,8 +42,10 @@ func withShop(t *testing.T, opts shopifytest.Options) *harness {
 	k := &clock{start}
 	opts.AccessToken, opts.Now = "token", k.now
 	shop := shopifytest.NewServer(opts)
-	server := httptest.NewServer(shop)
-	t.Cleanup(func() { shop.Close(); server.Close() })
+	faults := faulty.New(shopifytest.Vendor(), 1)
+	faults.Next = shop
+	server := httptest.NewServer(faults)
+	t.Cleanup(func() { faults.Close(); shop.Close(); server.Close() })
 	settings, err := json.Marshal(Settings{Shop: "demo.myshopify.com", APIURL: server.URL})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +61,15 @@ func withShop(t *testing.T, opts shopifytest.Options) *harness {
 			t.Errorf("the shop would refuse %s: %s", v.Operation, v.Message)
 		}
 	})
-	return &harness{c, shop, k}
+	return &harness{c, shop, faults, k}
+}
+
+// fail makes the next call fail.
+func (h *harness) fail(t *testing.T, r faulty.Rule) {
+	t.Helper()
+	if err := h.faults.Add(r); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (h *harness) place(t *testing.T, p shopifytest.Placement) shopifytest.Placed {

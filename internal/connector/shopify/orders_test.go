@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -235,27 +236,27 @@ func TestAnUnknownOrderIsNotFound(t *testing.T) {
 func TestTheShopsFailuresAreClassified(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		fault shopifytest.Fault
+		fault faulty.Rule
 		kind  fault.Kind
 		class fault.Class
 	}{
-		{"throttled", shopifytest.Fault{Code: "THROTTLED"}, fault.Retryable, fault.RateLimited},
-		{"access denied", shopifytest.Fault{Code: "ACCESS_DENIED"}, fault.Permanent, fault.Authentication},
-		{"shop inactive", shopifytest.Fault{Code: "SHOP_INACTIVE"}, fault.Permanent, fault.Configuration},
-		{"an internal error", shopifytest.Fault{Code: "INTERNAL_SERVER_ERROR"}, fault.Retryable, fault.Connectivity},
-		{"another code", shopifytest.Fault{Code: "MAX_COST_EXCEEDED"}, fault.Permanent, fault.Internal},
-		{"HTTP 401", shopifytest.Fault{Status: 401}, fault.Permanent, fault.Authentication},
-		{"HTTP 402", shopifytest.Fault{Status: 402}, fault.Permanent, fault.Configuration},
-		{"HTTP 404", shopifytest.Fault{Status: 404}, fault.Permanent, fault.Configuration},
-		{"HTTP 423", shopifytest.Fault{Status: 423}, fault.Permanent, fault.Configuration},
-		{"HTTP 429", shopifytest.Fault{Status: 429}, fault.Retryable, fault.RateLimited},
-		{"HTTP 503", shopifytest.Fault{Status: 503}, fault.Retryable, fault.Connectivity},
-		{"a broken connection", shopifytest.Fault{After: true}, fault.Retryable, fault.Connectivity},
+		{"throttled", faulty.Rule{Fault: "rate_limited"}, fault.Retryable, fault.RateLimited},
+		{"access denied", faulty.Rule{Fault: "refused", Code: "ACCESS_DENIED"}, fault.Permanent, fault.Authentication},
+		{"shop inactive", faulty.Rule{Fault: "refused", Code: "SHOP_INACTIVE"}, fault.Permanent, fault.Configuration},
+		{"an internal error", faulty.Rule{Fault: "refused", Code: "INTERNAL_SERVER_ERROR"}, fault.Retryable, fault.Connectivity},
+		{"another code", faulty.Rule{Fault: "refused", Code: "MAX_COST_EXCEEDED"}, fault.Permanent, fault.Internal},
+		{"HTTP 401", faulty.Rule{Fault: "error", Status: 401}, fault.Permanent, fault.Authentication},
+		{"HTTP 402", faulty.Rule{Fault: "error", Status: 402}, fault.Permanent, fault.Configuration},
+		{"HTTP 404", faulty.Rule{Fault: "error", Status: 404}, fault.Permanent, fault.Configuration},
+		{"HTTP 423", faulty.Rule{Fault: "error", Status: 423}, fault.Permanent, fault.Configuration},
+		{"HTTP 429", faulty.Rule{Fault: "error", Status: 429, Seconds: 2}, fault.Retryable, fault.RateLimited},
+		{"HTTP 503", faulty.Rule{Fault: "error", Status: 503}, fault.Retryable, fault.Connectivity},
+		{"a broken connection", faulty.Rule{Fault: "reset", When: "after"}, fault.Retryable, fault.Connectivity},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := withShop(t, shopifytest.Options{})
 			p := h.place(t, shopifytest.Placement{LineCount: 1})
-			h.shop.Fail(tc.fault)
+			h.fail(t, tc.fault)
 			_, _, err := h.FetchOrder(context.Background(), p.ID)
 			f := fault.Of(err)
 			if f == nil || f.Kind != tc.kind || f.Class != tc.class || f.Unknown {
@@ -272,8 +273,10 @@ func TestTheShopsFailuresAreClassified(t *testing.T) {
 }
 
 func TestAThrottledQueryWaitsUntilTheBucketHoldsIt(t *testing.T) {
-	h := withShop(t, shopifytest.Options{RestoreRate: 100})
-	h.shop.Fail(shopifytest.Fault{Code: "THROTTLED"})
+	h := withShop(t, shopifytest.Options{Bucket: 802, RestoreRate: 100})
+	if _, _, err := h.ListOrders(context.Background(), start, ""); err != nil {
+		t.Fatal(err)
+	}
 	_, _, err := h.ListOrders(context.Background(), start, "")
 	// 802 points at 100 points a second.
 	if got := fault.RetryAfterOf(err); got != 9*time.Second {

@@ -50,6 +50,12 @@ func trytonVendor() faulty.Vendor {
 		TooMany: func(wait time.Duration) faulty.Answer {
 			return faulty.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": strconv.Itoa(max(int(wait.Seconds()), 1))}}
 		},
+		// What a transaction ends with when it is rolled back.
+		Codes: []string{"ConcurrencyException", "UserError", "UserWarning"},
+		Refuse: func(code string) faulty.Answer {
+			return faulty.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
+				Body: `{"id":0,"result":null,"error":["` + code + `",["refused on demand","",null]]}`}
+		},
 		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "text/html; charset=utf-8"},
 			Body: "<!doctype html><title>401 Unauthorized</title><h1>Unauthorized</h1>"},
 		// The real server decides what it shows and whom it knows.

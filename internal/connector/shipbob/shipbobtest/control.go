@@ -6,39 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
-
-// plannedFault is the body of POST /_control/fault: the next Times calls of
-// Operation (an operationId of the OpenAPI) are answered with Status. With
-// After, the call has its effect first, as when an answer is lost.
-type plannedFault struct {
-	Operation  string `json:"operation"`
-	Status     int    `json:"status"`
-	Times      int    `json:"times"`
-	After      bool   `json:"after"`
-	RetryAfter int    `json:"retry_after"` // seconds
-}
-
-func (f *plannedFault) answer() answer {
-	a := reply(f.Status, map[string]any{"title": http.StatusText(f.Status)})
-	if f.RetryAfter > 0 {
-		a.header = map[string]string{"Retry-After": strconv.Itoa(f.RetryAfter), "x-retry-after": strconv.Itoa(f.RetryAfter)}
-	}
-	return a
-}
-
-func (s *Server) takeFault(operation string) *plannedFault {
-	for _, f := range s.faults {
-		if f.Operation == operation && f.Times > 0 {
-			f.Times--
-			return f
-		}
-	}
-	return nil
-}
 
 // control answers the operator. The caller holds mu.
 func (s *Server) control(w http.ResponseWriter, r *http.Request, body []byte) {
@@ -142,16 +112,6 @@ func (s *Server) command(verb string, body []byte) (any, error) {
 		}
 		s.setStock(counts)
 		return s.inspect("stock")
-	case "fault":
-		var f plannedFault
-		if err := strict(body, &f); err != nil {
-			return nil, err
-		}
-		if f.Status < 300 || f.Status > 599 || f.Times < 1 {
-			return nil, errors.New("a fault needs a status of 300 to 599 and times of 1 or more")
-		}
-		s.faults = append(s.faults, &f)
-		return f, nil
 	}
 	return nil, errNoVerb
 }

@@ -77,7 +77,6 @@ type Server struct {
 	deliveries    []*Delivery
 	requests      []Request
 	violations    []Violation
-	faults        []*plannedFault
 	carrier       int
 	hide          time.Duration // of the call under way: how long lists do not show its effect
 	hold          bool
@@ -241,7 +240,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
-// serve answers one call: planned faults, credential, contract, capability,
+// serve answers one call: credential, contract, capability,
 // and the judgement of its own answer.
 func (s *Server) serve(r *http.Request, body []byte) answer {
 	op, param := s.contract.find(r.Method, r.URL.Path)
@@ -249,17 +248,10 @@ func (s *Server) serve(r *http.Request, body []byte) answer {
 		s.violations = append(s.violations, Violation{At: s.opts.Now().UTC(), Operation: r.Method + " " + r.URL.Path, Side: "request", Keyword: "paths"})
 		return reply(http.StatusNotFound, map[string]any{"message": "no such resource"})
 	}
-	f := s.takeFault(op.id)
-	if f != nil && !f.After {
-		return f.answer()
-	}
 	a := s.answerTo(op, param, r, body)
 	if broken := op.checkAnswer(a.status, a.body); len(broken) > 0 {
 		s.report(op, "answer", broken)
 		return reply(http.StatusInternalServerError, map[string]any{"message": "the simulator broke the contract: " + broken[0].String()})
-	}
-	if f != nil {
-		return f.answer()
 	}
 	return a
 }

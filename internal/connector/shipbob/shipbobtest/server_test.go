@@ -344,19 +344,6 @@ func TestWhatIsDroppedOrDuplicatedIsRecorded(t *testing.T) {
 	}
 }
 
-func TestAPlannedFaultActsBeforeOrAfterTheEffect(t *testing.T) {
-	for after, orders := range map[bool]int{false: 0, true: 1} {
-		a := start(t, shipbobtest.Options{Catalogue: shelf, HoldOrders: true})
-		a.call("POST", "/_control/fault", fmt.Sprintf(`{"operation":"create-order","status":429,"times":1,"after":%v,"retry_after":7}`, after))
-		if status, _ := a.call("POST", "/2026-01/order", orderBody("r-1", item("MUG", 1))); status != 429 {
-			t.Errorf("answers %d", status)
-		}
-		if n := len(a.references("")); n != orders {
-			t.Errorf("after=%v leaves %d orders, want %d", after, n, orders)
-		}
-	}
-}
-
 func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
 	a := start(t, shipbobtest.Options{Catalogue: shelf})
 	for _, tc := range []struct {
@@ -367,7 +354,6 @@ func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"POST", "/_control/weather", "", 404},
 		{"POST", "/_control/ship", `{"order_id":1}`, 400},
 		{"POST", "/_control/ship", `{"everything":true}`, 400},
-		{"POST", "/_control/fault", `{"operation":"create-order","status":200,"times":1}`, 400},
 		{"POST", "/_control/auto", `{"enabled":false,"delay_ms":5}`, 200},
 		{"GET", "/_control/requests", "", 200},
 	} {

@@ -6,57 +6,6 @@ import (
 	"net/http"
 )
 
-// Fault is the body of POST /_control/fault: the next Times calls of Operation
-// (a GraphQL operation name; empty for any) fail. Code is a GraphQL error code
-// such as THROTTLED, sent with status 200; else Status is the HTTP status, and
-// 0 breaks the connection. With After the call has its effect first.
-type Fault struct {
-	Operation string `json:"operation"`
-	Status    int    `json:"status"`
-	Code      string `json:"code"`
-	Times     int    `json:"times"`
-	After     bool   `json:"after"`
-}
-
-func (f *Fault) status() int {
-	if f.Code != "" {
-		return http.StatusOK
-	}
-	return f.Status
-}
-
-func (f *Fault) body(requested int64, b bucket) any {
-	if f.Code == "" {
-		return map[string]any{"errors": http.StatusText(f.Status)}
-	}
-	body := failure(f.Code, f.Code).body.(map[string]any)
-	if f.Code == "THROTTLED" {
-		b.size, b.left = 2000, 0
-	}
-	body["extensions"] = b.extensions(requested, nil)
-	return body
-}
-
-func (s *Server) takeFault(operation string) *Fault {
-	for _, f := range s.faults {
-		if f.Times > 0 && (f.Operation == "" || f.Operation == operation) {
-			f.Times--
-			return f
-		}
-	}
-	return nil
-}
-
-// Fail makes the next calls fail.
-func (s *Server) Fail(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.Times == 0 {
-		f.Times = 1
-	}
-	s.faults = append(s.faults, &f)
-}
-
 // HeldOrder is one order of GET /_control/orders.
 type HeldOrder struct {
 	ID           string            `json:"id"`
@@ -236,13 +185,6 @@ func (s *Server) command(verb string, body []byte) (any, error) {
 			return nil, err
 		}
 		s.SetWebhook(in.URL, in.Secret)
-		return done, nil
-	case "fault":
-		var f Fault
-		if err := json.Unmarshal(body, &f); err != nil {
-			return nil, err
-		}
-		s.Fail(f)
 		return done, nil
 	}
 	return nil, errNoVerb

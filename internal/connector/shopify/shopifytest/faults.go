@@ -46,6 +46,14 @@ func Vendor() faulty.Vendor {
 			}
 			return faulty.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body)}
 		},
+		Codes: []string{"ACCESS_DENIED", "INTERNAL_SERVER_ERROR", "MAX_COST_EXCEEDED", "SHOP_INACTIVE"},
+		Refuse: func(code string) faulty.Answer {
+			body, err := json.Marshal(failure(code, code).body)
+			if err != nil {
+				body = []byte(`{}`)
+			}
+			return faulty.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body)}
+		},
 		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "application/json"},
 			Body: `{"errors":"[API] Invalid API key or access token (unrecognized login or wrong password)"}`},
 		Token:    func(r *http.Request) string { return r.Header.Get(header) },

@@ -3,6 +3,8 @@
 // orders and fulfillments, and delivers signed webhooks. It judges for itself:
 // it shares no code with the connector.
 //
+// It fails on demand behind a faulty.Injector for Vendor.
+//
 // The vendor's surface is POST /admin/api/{version}/graphql.json. An operator's
 // surface, meant for a loopback address, is JSON under /_control:
 //
@@ -11,7 +13,6 @@
 //	POST /_control/cancel      {"id"} cancel an order and send orders/cancelled
 //	POST /_control/touch       {"id"} update an order and send orders/updated
 //	POST /_control/webhook     {"url", "secret"} where deliveries go from now on
-//	POST /_control/fault       fail the next calls, see Fault
 //	GET  /_control/requests    every vendor call: time, method, path, operation, status
 //	GET  /_control/violations  what the schema or the simulator's model refused; [] in a sound run
 //	GET  /_control/deliveries  every webhook with its attempts
@@ -81,7 +82,6 @@ type Server struct {
 	nextNumber int
 	nextID     int64
 	bucket     bucket
-	faults     []*Fault
 	requests   []Request
 	violations []Violation
 	deliveries []*Delivery
@@ -182,53 +182,35 @@ func (s *Server) vendor(w http.ResponseWriter, r *http.Request, body []byte) {
 	defer s.mu.Unlock()
 	rec := Request{Time: s.opts.Now(), Method: r.Method, Path: r.URL.Path}
 	s.hide = hiddenFor(r)
-	status, out, drop := s.answer(r, body, &rec)
+	status, out := s.answer(r, body, &rec)
 	s.hide = 0
 	rec.Status = status
 	s.requests = append(s.requests, rec)
-	if drop {
-		// The call had its effect; its answer is lost on the way.
-		panic(http.ErrAbortHandler)
-	}
-	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "2.0")
-	}
 	w.Header().Set("X-Shopify-API-Version", Version)
 	reply(w, status, out)
 }
 
-func (s *Server) answer(r *http.Request, body []byte, rec *Request) (status int, out any, drop bool) {
+func (s *Server) answer(r *http.Request, body []byte, rec *Request) (status int, out any) {
 	if r.URL.Path != "/admin/api/"+Version+"/graphql.json" {
 		s.violate(rec, fmt.Sprintf("no such path or API version: %s", r.URL.Path))
-		return http.StatusNotFound, map[string]any{"errors": "Not Found"}, false
+		return http.StatusNotFound, map[string]any{"errors": "Not Found"}
 	}
 	if r.Method != http.MethodPost {
 		s.violate(rec, "GraphQL is called with POST")
-		return http.StatusMethodNotAllowed, map[string]any{"errors": "Method Not Allowed"}, false
+		return http.StatusMethodNotAllowed, map[string]any{"errors": "Method Not Allowed"}
 	}
 	if r.Header.Get("X-Shopify-Access-Token") != s.opts.AccessToken {
-		return http.StatusUnauthorized, map[string]any{"errors": "[API] Invalid API key or access token (unrecognized login or wrong password)"}, false
+		return http.StatusUnauthorized, map[string]any{"errors": "[API] Invalid API key or access token (unrecognized login or wrong password)"}
 	}
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		s.violate(rec, "the content type is not application/json")
-		return http.StatusUnsupportedMediaType, map[string]any{"errors": "Unsupported Media Type"}, false
+		return http.StatusUnsupportedMediaType, map[string]any{"errors": "Unsupported Media Type"}
 	}
 	c, refusal := s.read(body, rec)
 	if refusal != nil {
-		return refusal.status, refusal.body, false
+		return refusal.status, refusal.body
 	}
-	f := s.takeFault(rec.Operation)
-	if f != nil && !f.After {
-		return f.status(), f.body(c.cost, s.bucket), false
-	}
-	status, out = s.run(c, rec)
-	if f != nil && f.Status == 0 {
-		return status, out, true
-	}
-	if f != nil {
-		return f.status(), f.body(c.cost, s.bucket), false
-	}
-	return status, out, false
+	return s.run(c, rec)
 }
 
 func (s *Server) violate(rec *Request, message string) {
