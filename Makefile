@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 FUZZTIME ?= 10s
 
-.PHONY: help up down test lint fmt cover fuzz ci
+.PHONY: help up down test lint fmt cover fuzz bench ci
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ fuzz: ## run each fuzz test for $(FUZZTIME); FUZZTIME=1m for longer
 		echo "== $$name in $$(dirname $$file)"; \
 		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)" || exit 1; \
 	done
+
+bench: ## measure acknowledgement, decoding, start-up, sizes, and the cost of the last run's orders
+	go test -run '^$$' -bench . ./internal/hook ./test/figures
+	go run . cost
 
 ci: ## run what CI runs
 	.ci/run

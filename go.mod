@@ -34,6 +34,7 @@ require (
 require (
 	github.com/BurntSushi/toml v1.5.0
 	github.com/agnivade/levenshtein v1.2.2
+	github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs v1.92.0
 )
 
 require (

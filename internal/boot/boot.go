@@ -34,6 +34,7 @@ import (
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/hook"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/meter"
 	"github.com/waybillhq/waybill/internal/queue"
 	"github.com/waybillhq/waybill/internal/stepfn"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -46,6 +47,8 @@ type Platform struct {
 	Store  *dynamo.Store
 	Queues queue.Queues
 	Env    func(string) string
+	// Meter counts what the clients of this function ask.
+	Meter *meter.Meter
 
 	connect     sync.Once
 	connections *Connections
@@ -64,7 +67,9 @@ func New() *Platform {
 
 // For is New for a given configuration.
 func For(cfg aws.Config, env func(string) string, log *slog.Logger) *Platform {
-	return &Platform{AWS: cfg, Log: log, Env: env, Queues: queue.Queues{Client: sqs.NewFromConfig(cfg)},
+	m := &meter.Meter{}
+	cfg.APIOptions = m.Attach(cfg.APIOptions)
+	return &Platform{AWS: cfg, Log: log, Env: env, Meter: m, Queues: queue.Queues{Client: sqs.NewFromConfig(cfg)},
 		Store: dynamo.New(cfg, dynamo.Tables{
 			Documents: env("DOCUMENTS_TABLE"), Inventory: env("INVENTORY_TABLE"), Inbox: env("INBOX_TABLE"),
 			Exceptions: env("EXCEPTIONS_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"),
@@ -116,7 +121,7 @@ func (p *Platform) Bus() eventbus.Bus {
 // so that each configuration and credential is read once.
 func (p *Platform) Connections() *Connections {
 	p.connect.Do(func() {
-		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...), Now: time.Now}
+		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...).Counting(p.Meter.Vendor), Now: time.Now}
 	})
 	return p.connections
 }

@@ -36,7 +36,7 @@ func Webhook(p *Platform, r *hook.Receiver) func(context.Context, events.APIGate
 		address := req.PathParameters["address"]
 		out := r.Receive(ctx, address, h, body)
 		p.Log.Info("webhook-receive", "status", out.Status, "reason", out.Reason, "tenant", out.Tenant, "topic", out.Topic,
-			"flow", out.Flow, "bytes", len(body), "ms", time.Since(began).Milliseconds())
+			"flow", out.Flow, "bytes", len(body), "ms", time.Since(began).Milliseconds(), "asked", p.Meter.Take())
 		if out.Status == http.StatusRequestEntityTooLarge {
 			p.Metric("webhook-receive", "BodyTooLarge", "Count", 1)
 		}
@@ -66,15 +66,16 @@ func (p *Platform) Metric(function, name, unit string, value float64, more ...an
 // maxEvents is EventBridge's limit of one call.
 const maxEvents = 10
 
-// Publish makes the stream's handler: timeline entries become events. From the
-// first that could not be published on, the batch is read again.
+// Publish makes the stream's handler: timeline entries of the types that
+// SUBSCRIBED_EVENTS names become events. From the first that could not be
+// published on, the batch is read again.
 func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int, error)) func(context.Context, events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 	return func(ctx context.Context, batch events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 		began := time.Now()
 		var out []eventbus.Event
 		var numbers []string
 		for _, rec := range batch.Records {
-			if e, ok := entry(rec); ok {
+			if e, ok := entry(rec); ok && subscribed(p.Env("SUBSCRIBED_EVENTS"), e.Type) {
 				out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
 			}
 		}
@@ -91,9 +92,23 @@ func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int
 				break
 			}
 		}
-		p.Log.Info("event-publish", "records", len(batch.Records), "events", len(out), "failed", len(res.BatchItemFailures), "ms", time.Since(began).Milliseconds())
+		p.Log.Info("event-publish", "records", len(batch.Records), "events", len(out), "failed", len(res.BatchItemFailures), "ms", time.Since(began).Milliseconds(), "asked", p.Meter.Take())
 		return res, nil
 	}
+}
+
+// subscribed tells whether a list of types, separated by commas, names one; a *
+// at the end of a type stands for all that begin so. An event that nobody
+// reads costs as much as one that somebody does.
+func subscribed(list, eventType string) bool {
+	for want := range strings.SplitSeq(list, ",") {
+		want = strings.TrimSpace(want)
+		prefix, open := strings.CutSuffix(want, "*")
+		if want != "" && (want == eventType || (open && strings.HasPrefix(eventType, prefix))) {
+			return true
+		}
+	}
+	return false
 }
 
 // entry reads a timeline entry of the Documents table.

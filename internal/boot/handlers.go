@@ -45,7 +45,7 @@ func taskError(err error) error {
 
 // line is the one line that an invocation logs. Faults hold no personal data.
 func (p *Platform) line(name string, began time.Time, err error, attrs ...any) {
-	attrs = append(attrs, "ms", time.Since(began).Milliseconds())
+	attrs = append(attrs, "ms", time.Since(began).Milliseconds(), "asked", p.Meter.Take())
 	switch f := fault.Of(err); {
 	case err == nil:
 		p.Log.Info(name, attrs...)

@@ -27,6 +27,7 @@ type commands struct {
 	Plan       planCmd    `cmd:"" help:"Show how a partner's folder differs from what runs."`
 	Apply      applyCmd   `cmd:"" help:"Bring what runs to what a partner's folder says."`
 	Deploy     deployCmd  `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
+	Cost       costCmd    `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
 	Connectors connectors `cmd:"" help:"List the connectors and what each can do."`
 }
 

@@ -284,6 +284,21 @@ func dash(s string) string {
 	return s
 }
 
+// keepLog writes what the functions logged for waybill cost, which outlives
+// the run.
+func (w *watch) keepLog(ctx context.Context) {
+	log, err := w.demo.FunctionLog(ctx)
+	if err == nil {
+		var top string
+		if top, err = root(); err == nil {
+			err = os.WriteFile(functionLogPath(top), log, 0o600)
+		}
+	}
+	if err != nil {
+		w.say.line("keeping the functions' log: " + err.Error())
+	}
+}
+
 // end cross-checks and sums up.
 func (w *watch) end(ctx context.Context, s streams) error {
 	findings, err := w.demo.CrossCheck(ctx, w.placed)
@@ -317,6 +332,7 @@ func (w *watch) end(ctx context.Context, s streams) error {
 		verdict = fmt.Sprintf("the cross-check found %d disagreements", len(findings))
 	}
 	w.say.line(fmt.Sprintf("%d of %d orders closed in %.1f s; %s", sum.Closed, sum.Placed, sum.Elapsed, verdict))
+	w.keepLog(ctx)
 	if w.up.JSON {
 		if err := printJSON(s.out, sum); err != nil {
 			return err

@@ -35,6 +35,13 @@ var ErrPrivateAddress = errors.New("address is not a public one")
 type Client struct {
 	http *http.Client
 	now  func() time.Time
+	sent func() // nil counts nothing
+}
+
+// Counting calls f for every request that is sent, and returns c.
+func (c *Client) Counting(f func()) *Client {
+	c.sent = f
+	return c
 }
 
 // Response is a vendor's complete answer with a status below 500 that is
@@ -116,6 +123,9 @@ func (c *Client) Write(ctx context.Context, p effect.Permit, r *http.Request) (*
 }
 
 func (c *Client) send(ctx context.Context, r *http.Request, write bool) (*Response, error) {
+	if c.sent != nil {
+		c.sent()
+	}
 	res, err := c.http.Do(r.WithContext(ctx))
 	if err != nil {
 		return nil, transportFault(err, r, write)

@@ -6,6 +6,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"golang.org/x/sync/errgroup"
 
@@ -304,6 +306,41 @@ func (d *Demo) Chaos() error {
 	warehouse := slices.DeleteFunc(faulty.Chaos(shipbobtest.Vendor()), func(r faulty.Rule) bool { return r.Fault == "webhook_lost" })
 	return errors.Join(d.ShopFaults.Add(faulty.Chaos(shopifytest.Vendor())...), d.WarehouseFaults.Add(warehouse...),
 		d.ERPGate.Add(faulty.Chaos(trytonVendor())...))
+}
+
+// FunctionLog is all that the functions have logged, a line each.
+func (d *Demo) FunctionLog(ctx context.Context) ([]byte, error) {
+	return functionLog(ctx, d.awsConfig())
+}
+
+// FunctionLog is that of a platform that runs elsewhere on this machine.
+func FunctionLog(ctx context.Context, p *boot.Platform) ([]byte, error) {
+	return functionLog(ctx, p.AWS)
+}
+
+func functionLog(ctx context.Context, cfg aws.Config) ([]byte, error) {
+	client := cloudwatchlogs.NewFromConfig(cfg)
+	var out bytes.Buffer
+	groups := cloudwatchlogs.NewDescribeLogGroupsPaginator(client, &cloudwatchlogs.DescribeLogGroupsInput{})
+	for groups.HasMorePages() {
+		page, err := groups.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing the log groups: %w", err)
+		}
+		for _, g := range page.LogGroups {
+			lines := cloudwatchlogs.NewFilterLogEventsPaginator(client, &cloudwatchlogs.FilterLogEventsInput{LogGroupName: g.LogGroupName})
+			for lines.HasMorePages() {
+				page, err := lines.NextPage(ctx)
+				if err != nil {
+					return nil, fmt.Errorf("reading log group %s: %w", aws.ToString(g.LogGroupName), err)
+				}
+				for _, e := range page.Events {
+					out.WriteString(strings.TrimRight(aws.ToString(e.Message), "\n") + "\n")
+				}
+			}
+		}
+	}
+	return out.Bytes(), nil
 }
 
 // Fired counts the faults that befell each vendor.

@@ -4,14 +4,11 @@ package demo
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strconv"
 	"sync"
-	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
@@ -35,33 +32,7 @@ func newGate(target string, seed uint64) (*Gate, error) {
 	return g, nil
 }
 
-// trytonVendor tells the fault injector how Tryton names calls and refuses
-// them. It has no limit of its own; a proxy before it refuses with 503.
-func trytonVendor() faulty.Vendor {
-	return faulty.Vendor{
-		Name: "Tryton",
-		Operation: func(_ *http.Request, body []byte) string {
-			var in struct {
-				Method string `json:"method"`
-			}
-			_ = json.Unmarshal(body, &in) // what has no method has no name
-			return in.Method
-		},
-		TooMany: func(wait time.Duration) faulty.Answer {
-			return faulty.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": strconv.Itoa(max(int(wait.Seconds()), 1))}}
-		},
-		// What a transaction ends with when it is rolled back.
-		Codes: []string{"ConcurrencyException", "UserError", "UserWarning"},
-		Refuse: func(code string) faulty.Answer {
-			return faulty.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
-				Body: `{"id":0,"result":null,"error":["` + code + `",["refused on demand","",null]]}`}
-		},
-		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "text/html; charset=utf-8"},
-			Body: "<!doctype html><title>401 Unauthorized</title><h1>Unauthorized</h1>"},
-		// The real server decides what it shows and whom it knows.
-		Cannot: []string{"visible_delayed", "credential_rotated", "webhook_lost", "webhook_duplicate", "webhook_delayed", "webhook_reordered"},
-	}
-}
+func trytonVendor() faulty.Vendor { return faulty.Tryton() }
 
 // SetDown makes the ERP answer 503, or answer again.
 func (g *Gate) SetDown(down bool) {

@@ -1,0 +1,163 @@
+// Package cost computes what a million orders cost in AWS from what a run's
+// functions told of themselves: counted calls, units and events, times list
+// prices. Durations are modelled, not measured: a developer's machine is no
+// Lambda.
+package cost
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/waybillhq/waybill/internal/meter"
+)
+
+// List prices in US dollars, us-east-1, as published by AWS in November 2026
+// for arm64 and on-demand use; free tiers are left out.
+const (
+	PriceRegion = "us-east-1"
+	PriceDate   = "2026-11"
+
+	httpAPIRequest   = 1.00 / 1e6 // HTTP API, first 300 million
+	lambdaRequest    = 0.20 / 1e6
+	lambdaGBSecond   = 0.0000133334
+	expressRequest   = 1.00 / 1e6
+	expressGBSecond  = 0.00001667
+	sqsRequest       = 0.40 / 1e6 // standard queue
+	customEvent      = 1.00 / 1e6
+	readUnit         = 0.125 / 1e6
+	writeUnit        = 0.625 / 1e6
+	kmsRequest       = 0.03 / 1e4
+	s3Put            = 0.005 / 1e3
+	s3Get            = 0.0004 / 1e3
+	logByte          = 0.50 / (1 << 30)
+	memoryGB         = 0.25   // of each function, as the template says
+	expressMemoryGB  = 0.0625 // the least that is billed
+	ownSeconds       = 0.003  // a warm invocation's own work
+	awsCallSeconds   = 0.006
+	vendorSeconds    = 0.400
+	platformLogBytes = 600 // the runtime's own lines of an invocation
+)
+
+// Budgets in dollars per million orders.
+const (
+	MessagingBudget = 15.0
+	TotalBudget     = 50.0
+)
+
+// Item is one service's share, in dollars per million orders.
+type Item struct {
+	Service   string  `json:"service"`
+	Quantity  float64 `json:"quantity_per_order"`
+	Unit      string  `json:"unit"`
+	Dollars   float64 `json:"dollars_per_million_orders"`
+	Messaging bool    `json:"messaging"` // orchestration and messaging
+}
+
+// Report is what a million orders cost.
+type Report struct {
+	Orders    int     `json:"orders"` // that the figures were counted over
+	Items     []Item  `json:"items"`
+	Messaging float64 `json:"messaging_dollars"`
+	Total     float64 `json:"total_dollars"`
+	// CallsPerOrder are the calls by service and operation.
+	CallsPerOrder map[string]float64 `json:"calls_per_order"`
+}
+
+// line is what a function logs of one invocation.
+type line struct {
+	Function string      `json:"msg"`
+	Outcome  string      `json:"outcome"`
+	Events   int         `json:"events"`
+	Asked    meter.Count `json:"asked"`
+}
+
+// scheduled functions run whether there are orders or not.
+var scheduled = []string{"order-reconcile", "document-sweep"}
+
+// machineTasks are the functions that run inside a state machine.
+func machineTask(function string) bool {
+	return strings.HasPrefix(function, "fulfillment-") || function == "document-rest" ||
+		(strings.HasPrefix(function, "shipment-") && function != "shipment-intake")
+}
+
+// Read computes the report from a log of JSON lines; other lines are passed
+// over. It fails where no order was accepted.
+func Read(log io.Reader) (Report, error) {
+	var n meter.Count
+	var r Report
+	var invocations, webhooks, events, executions, bytesLogged int
+	var seconds, machineSeconds float64
+	scan := bufio.NewScanner(log)
+	scan.Buffer(nil, 4<<20)
+	for scan.Scan() {
+		raw := scan.Bytes()
+		if i := bytes.IndexByte(raw, '{'); i >= 0 {
+			raw = raw[i:]
+		}
+		var l line
+		if !bytes.Contains(raw, []byte(`"asked"`)) || json.Unmarshal(raw, &l) != nil || slices.Contains(scheduled, l.Function) {
+			continue
+		}
+		if l.Function == "order-intake" && l.Outcome == "accepted" {
+			r.Orders++
+		}
+		invocations++
+		bytesLogged += len(raw) + platformLogBytes
+		n = n.Add(l.Asked)
+		calls := 0
+		for _, c := range l.Asked.Calls {
+			calls += c
+		}
+		s := ownSeconds + awsCallSeconds*float64(calls) + vendorSeconds*float64(l.Asked.Vendor)
+		seconds += s
+		if machineTask(l.Function) {
+			machineSeconds += s
+		}
+		switch l.Function {
+		case "webhook-receive":
+			webhooks++
+		case "event-publish":
+			events += l.Events
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return r, fmt.Errorf("reading the log: %w", err)
+	}
+	if r.Orders == 0 {
+		return r, fmt.Errorf("the log tells of no accepted order")
+	}
+	executions = n.Calls["SFN.StartExecution"]
+	per := func(x float64) float64 { return x / float64(r.Orders) }
+	add := func(service, unit string, quantity, price float64, messaging bool) {
+		i := Item{service, per(quantity), unit, per(quantity) * price * 1e6, messaging}
+		r.Items = append(r.Items, i)
+		r.Total += i.Dollars
+		if messaging {
+			r.Messaging += i.Dollars
+		}
+	}
+	add("API Gateway", "requests", float64(webhooks), httpAPIRequest, true)
+	// A message is sent, received and deleted.
+	add("SQS", "requests", 3*float64(n.Calls["SQS.SendMessage"])+float64(n.Calls["SQS.ChangeMessageVisibility"]), sqsRequest, true)
+	add("Step Functions Express", "executions", float64(executions), expressRequest, true)
+	add("Step Functions Express", "GB-seconds", machineSeconds*expressMemoryGB, expressGBSecond, true)
+	add("EventBridge", "events", float64(events), customEvent, true)
+	add("Lambda", "requests", float64(invocations), lambdaRequest, false)
+	add("Lambda", "GB-seconds", seconds*memoryGB, lambdaGBSecond, false)
+	add("DynamoDB", "read units", n.ReadUnits, readUnit, false)
+	add("DynamoDB", "write units", n.WriteUnits, writeUnit, false)
+	add("KMS", "requests", float64(n.Calls["KMS.Decrypt"]+n.Calls["KMS.GenerateDataKey"]), kmsRequest, false)
+	add("S3", "puts", float64(n.Calls["S3.PutObject"]), s3Put, false)
+	add("S3", "gets", float64(n.Calls["S3.GetObject"]), s3Get, false)
+	add("CloudWatch Logs", "bytes", float64(bytesLogged), logByte, false)
+	r.CallsPerOrder = map[string]float64{}
+	for k, c := range n.Calls {
+		r.CallsPerOrder[k] = per(float64(c))
+	}
+	return r, nil
+}

@@ -1,0 +1,50 @@
+package cost_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/waybillhq/waybill/internal/cost"
+)
+
+const log = `starting
+{"msg":"webhook-receive","asked":{"calls":{"SQS.SendMessage":1}}}
+{"msg":"order-intake","outcome":"accepted","asked":{"calls":{"DynamoDB.TransactWriteItems":1,"SFN.StartExecution":1,"S3.PutObject":1},"rru":4,"wru":10}}
+12:00 {"msg":"fulfillment-order","asked":{"vendor":3}}
+{"msg":"event-publish","events":5,"asked":{"calls":{"EventBridge.PutEvents":1}}}
+{"msg":"document-sweep","asked":{"calls":{"DynamoDB.Query":16},"rru":16}}
+{"msg":"order-intake","outcome":"repeated","asked":{}}
+{"broken
+`
+
+func TestAMillionOrdersCostWhatTheirCallsCost(t *testing.T) {
+	r, err := cost.Read(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	sum := 0.0
+	for _, i := range r.Items {
+		got[i.Service+" "+i.Unit] = i.Dollars
+		sum += i.Dollars
+	}
+	for name, want := range map[string]float64{
+		"API Gateway requests": 1, "SQS requests": 1.2, "Step Functions Express executions": 1, "EventBridge events": 5,
+		"Lambda requests": 1, "DynamoDB write units": 6.25, "DynamoDB read units": 0.5, "S3 puts": 5, "KMS requests": 0,
+		"Step Functions Express GB-seconds": (0.003 + 3*0.4) * 0.0625 * 16.67,
+	} {
+		if math.Abs(got[name]-want) > 1e-6 {
+			t.Errorf("%s cost %f dollars, not %f", name, got[name], want)
+		}
+	}
+	if r.Orders != 1 || math.Abs(sum-r.Total) > 1e-9 || r.Messaging >= r.Total || r.CallsPerOrder["SQS.SendMessage"] != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestALogWithoutOrdersIsRefused(t *testing.T) {
+	if _, err := cost.Read(strings.NewReader("nothing\n")); err == nil {
+		t.Error("accepted")
+	}
+}
