@@ -60,11 +60,15 @@ type series struct {
 
 var all = []*series{{name: "7.0", other: "8.0"}, {name: "8.0", other: "7.0"}}
 
-// each runs a test on every series.
+// each runs a test on every series, at the same time: the servers share
+// nothing, and each serves one call at a time.
 func each(t *testing.T, test func(t *testing.T, s *series)) {
 	t.Helper()
 	for _, s := range all {
-		t.Run(s.name, func(t *testing.T) { test(t, s) })
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
 	}
 }
 

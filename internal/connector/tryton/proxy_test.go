@@ -23,6 +23,8 @@ type proxy struct {
 	expire int
 	// loseAfter is after how many writes an answer is lost; 0 is never.
 	loseAfter int
+	// before is done once, before the next call of its method passes.
+	before map[string]func()
 	// answers are given instead of Tryton's, by method.
 	answers map[string]string
 	methods []string
@@ -63,6 +65,9 @@ func (p *proxy) pass(t *testing.T, to string, w http.ResponseWriter, r *http.Req
 		}
 		return
 	}
+	if meanwhile := p.due(call.Method); meanwhile != nil {
+		meanwhile()
+	}
 	lose := p.note(call.Method, req.Header)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -99,6 +104,14 @@ func (p *proxy) note(method string, h http.Header) bool {
 	}
 	p.writes++
 	return p.writes == p.loseAfter
+}
+
+func (p *proxy) due(method string) func() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.before[method]
+	delete(p.before, method)
+	return f
 }
 
 func (p *proxy) fake(method string) (string, bool) {

@@ -3,6 +3,7 @@
 package tryton_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"testing"
@@ -265,6 +266,100 @@ func TestTwoPostingsAtOnceTakeNoQuantityTwice(t *testing.T) {
 		}
 		if got := left(t, c, before); got["TEE-BLK-M"] != 2 {
 			t.Errorf("the stock fell by %v after %d came through at once", got, posted)
+		}
+	})
+}
+
+// press presses a shipment's button as somebody in the warehouse does.
+func (s *series) press(t *testing.T, button string, shipment int64) {
+	t.Helper()
+	s.administer(t, "model.stock.shipment.out."+button, nil, []int64{shipment}, company)
+}
+
+var company = map[string]any{"company": 1}
+
+// open is the id of the sale's one shipment.
+func (s *series) open(t *testing.T, so effect.Receipt) int64 {
+	t.Helper()
+	var found []struct{ Shipments []int64 }
+	s.administer(t, "model.sale.sale.search_read", &found, []any{[]any{"id", "=", json.Number(so.Ref)}}, 0, 1, nil, []string{"shipments"}, company)
+	if len(found) != 1 || len(found[0].Shipments) != 1 {
+		t.Fatalf("shipments: %+v, want one", found)
+	}
+	return found[0].Shipments[0]
+}
+
+// Tryton 8.0 refuses a button that is not for the state, and 7.0 answers as if
+// it had been pressed.
+func TestAButtonThatSomebodyElsePressedMeanwhileIsNotTakenForOurs(t *testing.T) {
+	each(t, func(t *testing.T, srs *series) {
+		for _, button := range []string{"pick", "pack"} {
+			p, c := srs.behind(t)
+			o := order(t, retail.Order{Lines: []retail.OrderLine{item("TEE-BLK-M", "24.00", 2)}})
+			so := confirmed(t, c, o)
+			shipment := srs.open(t, so)
+			before := stock(t, c)
+			p.set(func(p *proxy) {
+				p.before = map[string]func(){"model.stock.shipment.out." + button: func() { srs.press(t, button, shipment) }}
+			})
+			if _, err := c.PostShipment(t.Context(), permit, so, parcel("1Z-"+o.ID, map[string]int64{"TEE-BLK-M": 2})); err != nil {
+				t.Errorf("%s: %v", button, err)
+			}
+			if s := wantSale(t, c, o); len(s.Shipments) != 1 || s.Shipments[0].State != "done" {
+				t.Errorf("%s: shipments: %+v", button, s.Shipments)
+			}
+			if got := left(t, c, before); got["TEE-BLK-M"] != 2 {
+				t.Errorf("%s: the stock fell by %v", button, got)
+			}
+		}
+	})
+}
+
+func TestAShipmentThatIsPickedMeanwhileIsNotClaimed(t *testing.T) {
+	each(t, func(t *testing.T, srs *series) {
+		p, c := srs.behind(t)
+		o := order(t, retail.Order{Lines: []retail.OrderLine{item("TEE-BLK-M", "24.00", 2)}})
+		so := confirmed(t, c, o)
+		shipment := srs.open(t, so)
+		srs.press(t, "assign_force", shipment)
+		before := stock(t, c)
+		p.set(func(p *proxy) {
+			p.before = map[string]func(){"model.stock.shipment.out.wait": func() { srs.press(t, "pick", shipment) }}
+		})
+		_, err := c.PostShipment(t.Context(), permit, so, parcel("1Z-"+o.ID, map[string]int64{"TEE-BLK-M": 2}))
+		if f := fault.Of(err); f == nil || f.Unknown {
+			t.Fatalf("got %v, want a fault of known outcome", err)
+		}
+		if s := wantSale(t, c, o); len(s.Shipments) != 1 || s.Shipments[0].State != "picked" || s.Shipments[0].Reference != "" {
+			t.Errorf("shipments: %+v", s.Shipments)
+		}
+		if got := left(t, c, before); len(got) != 0 {
+			t.Errorf("the stock fell by %v", got)
+		}
+	})
+}
+
+func TestAWarehouseWhoseShelfIsItsDoorShips(t *testing.T) {
+	each(t, func(t *testing.T, srs *series) {
+		var made []int64
+		srs.administer(t, "model.stock.location.create", &made, []any{map[string]any{"name": "Garage", "type": "storage"}}, company)
+		srs.administer(t, "model.stock.location.create", nil, []any{map[string]any{
+			"name": "Garage", "code": "GARAGE", "type": "warehouse", "input_location": made[0], "output_location": made[0], "storage_location": made[0],
+		}}, company)
+		c := srs.connect(t, func(v map[string]any) { v["warehouse"] = "GARAGE" })
+		o := order(t, retail.Order{Lines: []retail.OrderLine{item("TEE-BLK-M", "24.00", 3), item("MUG-STONE", "17.95", 1)}})
+		so := confirmed(t, c, o)
+		for i, content := range []map[string]int64{{"TEE-BLK-M": 2}, {"TEE-BLK-M": 1, "MUG-STONE": 1}} {
+			s := parcel(fmt.Sprintf("1Z-%s-%d", o.ID, i), content)
+			if _, err := c.PostShipment(t.Context(), permit, so, s); err != nil {
+				t.Fatal(err)
+			}
+			if _, found, err := c.ShipmentPosted(t.Context(), so, s); err != nil || !found {
+				t.Errorf("posted: %t (%v)", found, err)
+			}
+		}
+		if got := stock(t, c); got["TEE-BLK-M"] != -3 || got["MUG-STONE"] != -1 {
+			t.Errorf("the stock is %v", got)
 		}
 	})
 }
