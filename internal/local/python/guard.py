@@ -1,9 +1,12 @@
 # Runs a module, a command or a script, and ends with everything that it started when
 # standard input ends: when whoever started it is gone, by whatever signal.
+import sys
+
+if sys.path[0] == "":
+    del sys.path[0]  # whatever folder we were started in holds no modules of ours
 import os
 import runpy
 import signal
-import sys
 import threading
 
 
@@ -22,5 +25,5 @@ elif sys.argv[1] == "-c":
     exec(compile(code, "<command>", "exec"), {"__name__": "__main__"})
 else:
     sys.argv = sys.argv[1:]
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -136,3 +136,17 @@ func TestAFailedProgramShowsTheEndOfItsLog(t *testing.T) {
 		t.Errorf("err = %v", err)
 	}
 }
+
+func TestAFileInTheFolderThatWeRunInIsNotTakenForAModule(t *testing.T) {
+	dir := folder(t, "")
+	for _, name := range []string{"signal.py", "threading.py", "this.py"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("raise SystemExit('taken')"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := command(dir)
+	c.Args = []string{"-m", "this"}
+	if err := python.Run(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+}
