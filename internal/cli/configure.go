@@ -7,8 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -172,32 +176,78 @@ type connectors struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// Run lists what each connector can do.
+type connectorRow struct {
+	Connector    string               `json:"connector"`
+	Capabilities []catalog.Capability `json:"capabilities"`
+	// Cases counts the conformance suite's cases by outcome; empty for a
+	// connector that has not been through it.
+	Cases map[string]int `json:"conformance,omitempty"`
+}
+
+// Run lists what each connector can do and how it fared in the conformance
+// suite.
 func (c connectors) Run(s streams) error {
-	type row struct {
-		Connector    string               `json:"connector"`
-		Capabilities []catalog.Capability `json:"capabilities"`
+	top, err := root()
+	if err != nil {
+		return err
 	}
-	var rows []row
+	var rows []connectorRow
 	for _, name := range catalog.Names() {
 		opened, err := catalog.Open(name, json.RawMessage(catalog.Bare(name)), nil, nil, time.Now)
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row{name, catalog.Capabilities(opened)})
+		r := connectorRow{Connector: name, Capabilities: catalog.Capabilities(opened)}
+		if r.Cases, err = fared(filepath.Join(top, "internal", "connector", name, "testdata", "conformance.json")); err != nil {
+			return err
+		}
+		rows = append(rows, r)
 	}
 	if c.JSON {
 		return printJSON(s.out, rows)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 2, 2, ' ', 0)
 	for _, r := range rows {
-		for i, can := range r.Capabilities {
-			name := r.Connector
-			if i > 0 {
-				name = ""
+		cases := "not yet through the conformance suite"
+		if len(r.Cases) > 0 {
+			var parts []string
+			for _, outcome := range slices.Sorted(maps.Keys(r.Cases)) {
+				parts = append(parts, fmt.Sprintf("%d %s", r.Cases[outcome], outcome))
 			}
-			_, _ = fmt.Fprintf(w, "%s\t%s\n", name, can)
+			cases = "conformance: " + strings.Join(parts, ", ")
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%s\n", r.Connector, cases)
+		for _, can := range r.Capabilities {
+			_, _ = fmt.Fprintf(w, "\t  %s\n", can)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, "case by case: internal/connector/CONFORMANCE.md")
+	return err
+}
+
+// fared counts the outcomes that a connector's suite has recorded.
+func fared(path string) (map[string]int, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading how the connector fared: %w", err)
+	}
+	var record struct {
+		Cases []struct {
+			Outcome string `json:"outcome"`
+		} `json:"cases"`
+	}
+	if err := json.Unmarshal(raw, &record); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	out := map[string]int{}
+	for _, c := range record.Cases {
+		out[c.Outcome]++
+	}
+	return out, nil
 }

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"context"
+
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/hook"
@@ -23,7 +25,13 @@ const (
 	Confirmations Capability = "confirm shipments to shoppers"
 	Shipments     Capability = "post shipments"
 	Invoices      Capability = "post invoices"
+	StockCounts   Capability = "count stock"
 )
+
+// Counter reads what a warehouse has on hand, by SKU.
+type Counter interface {
+	Stock(ctx context.Context) (map[string]int64, error)
+}
 
 // Capabilities tells by a connector's methods what it can do.
 func Capabilities(opened any) []Capability {
@@ -45,6 +53,7 @@ func Capabilities(opened any) []Capability {
 	add(has[shipment.Channel](opened), Confirmations)
 	add(has[shipment.Shipments](opened), Shipments)
 	add(has[shipment.Invoices](opened), Invoices)
+	add(has[Counter](opened), StockCounts)
 	return out
 }
 

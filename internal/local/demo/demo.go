@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
@@ -360,9 +361,7 @@ func (d *Demo) openStock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	counter, ok := opened.(interface {
-		Stock(ctx context.Context) (map[string]int64, error)
-	})
+	counter, ok := opened.(catalog.Counter)
 	if !ok {
 		return errors.New("the warehouse's connector cannot count stock")
 	}
