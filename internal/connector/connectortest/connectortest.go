@@ -44,6 +44,9 @@ type Harness struct {
 	// Unknown are documents with a value that no version of the vendor's
 	// schema knows.
 	Unknown []Unknown
+	// Slow leaves out what differs from another case only in how an answer is
+	// lost, for a real server.
+	Slow bool
 	// Waivers give a reason for each case that fails.
 	Waivers map[string]string
 }

@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -218,4 +219,21 @@ func (w *watched) Flush() {
 	if f, ok := w.ResponseWriter.(http.Flusher); ok {
 		f.Flush()
 	}
+}
+
+// cannot is the note of a case that would show nothing.
+const cannot = "cannot be shown at this vendor"
+
+// suffers puts a fault in force, unless it cannot befall the vendor.
+func (v *Vendor) suffers(t testing.TB, r faulty.Rule) bool {
+	t.Helper()
+	err := v.Front.Faults.Add(r)
+	var no *faulty.Refusal
+	if errors.As(err, &no) && no.Field == "fault" {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return true
 }

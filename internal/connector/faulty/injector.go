@@ -216,6 +216,7 @@ func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
 	}()
 	again := r.Clone(context.WithoutCancel(r.Context()))
 	again.Body = io.NopCloser(bytes.NewReader(body))
+	again.Header.Del("Accept-Encoding") // so that an answer can be spoilt
 	i.Next.ServeHTTP(rec, again)
 	return rec
 }

@@ -6,7 +6,8 @@ import (
 )
 
 // spoil makes garbage of an answer that is JSON: a byte of every text that is
-// not a member's name (utf8), or every value turned into one of another type.
+// not a member's name (utf8; one at the end where there is no text), or every
+// value turned into one of another type.
 func spoil(answer []byte, form string) []byte {
 	var v any
 	dec := json.NewDecoder(bytes.NewReader(answer))
@@ -50,6 +51,9 @@ func spoil(answer []byte, form string) []byte {
 	enc.SetEscapeHTML(false)
 	if enc.Encode(turn(v)) != nil {
 		return []byte("{")
+	}
+	if form == "utf8" && !bytes.Contains(out.Bytes(), []byte(spoilt)) {
+		out.WriteString(spoilt)
 	}
 	return bytes.ReplaceAll(out.Bytes(), []byte(spoilt), []byte{0xff})
 }
