@@ -26,6 +26,7 @@ type up struct {
 	Timeout time.Duration `default:"10m" help:"With --once: how long to wait for the orders."`
 	Port    int           `help:"Port of the local AWS; a free one if 0."`
 	ERPPort int           `name:"erp-port" help:"Port of the ERP; a free one if 0."`
+	ERP     string        `name:"erp-series" enum:"8.0,7.0" default:"8.0" help:"Series of the Tryton ERP: ${enum}."`
 	Chaos   bool          `help:"Let vendors fail in a published mix of faults while the orders travel."`
 	Seed    uint64        `help:"Decides what the faults do by chance."`
 	JSON    bool          `name:"json" help:"Print one JSON document at the end; progress goes to standard error."`
@@ -79,7 +80,7 @@ func (c up) Run(ctx context.Context, s streams) error {
 	}
 	began, say := time.Now(), newSpeaker(s, c.JSON)
 	d, err := demo.Start(ctx, demo.Config{Root: top, Dir: run, AWSHome: filepath.Join(state, "aws"), ERPHome: filepath.Join(state, "erp"),
-		Port: c.Port, ERPPort: c.ERPPort, Seed: c.Seed, Progress: say.step})
+		Port: c.Port, ERPPort: c.ERPPort, ERPSeries: c.ERP, Seed: c.Seed, Progress: say.step})
 	if err != nil {
 		if ctx.Err() != nil {
 			say.line("stopped; nothing is left running")

@@ -148,8 +148,12 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 }
 
 func TestTheDemoFolderIsRight(t *testing.T) {
+	special := map[string]string{"SHOPIFY_URL": "https://a.example", "SHIPBOB_URL": "https://b.example", "TRYTON_URL": "https://c.example", "TRYTON_SERIES": "8.0"}
 	_, err := partner.Load("../../infra/partners/demo", func(name string) (string, bool) {
-		return map[string]string{"SHOPIFY_URL": "https://a.example", "SHIPBOB_URL": "https://b.example", "TRYTON_URL": "https://c.example"}[name] + map[bool]string{true: "", false: "x"}[strings.HasSuffix(name, "_URL")], true
+		if v, ok := special[name]; ok {
+			return v, true
+		}
+		return "x", true
 	})
 	if err != nil {
 		t.Error(err)

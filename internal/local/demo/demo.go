@@ -7,6 +7,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,8 @@ type Config struct {
 	AWSHome, ERPHome string
 	// Port of the local AWS and ERPPort of the ERP; 0 takes free ones.
 	Port, ERPPort int
+	// ERPSeries is Tryton's, erp.DefaultSeries if empty.
+	ERPSeries string
 	// HoldOrders keeps the warehouse from shipping by itself.
 	HoldOrders bool
 	// Seed decides what faults do by chance.
@@ -124,7 +127,7 @@ func Start(ctx context.Context, c Config) (d *Demo, err error) {
 	group.Go(func() error {
 		return c.step("Tryton ERP", func(detail func(string)) (err error) {
 			d.ERP, err = erp.Start(gctx, erp.Config{
-				Dir: filepath.Join(c.Dir, "erp"), Home: c.ERPHome, Port: c.erpPort(), Seed: erp.Seed{Products: products()},
+				Dir: filepath.Join(c.Dir, "erp"), Home: c.ERPHome, Port: c.erpPort(), Series: c.ERPSeries, Seed: erp.Seed{Products: products()},
 				Progress: func(step string, done, total int) { detail(fmt.Sprintf("%s (%d of %d)", step, done, total)) },
 			})
 			return err
@@ -261,7 +264,7 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	d.Variables = map[string]string{
 		"SHOPIFY_URL": d.ShopURL, "SHOPIFY_ACCESS_TOKEN": shopToken, "SHOPIFY_WEBHOOK_SECRET": shopSecret,
 		"SHIPBOB_URL": d.StockURL, "SHIPBOB_ACCESS_TOKEN": warehouseToken, "SHIPBOB_WEBHOOK_SECRET": warehouseSecret,
-		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
+		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_SERIES": cmp.Or(c.ERPSeries, erp.DefaultSeries), "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
 	}
 	folder, err := partner.Load(filepath.Join(c.Root, "infra", "partners", "demo"), func(n string) (string, bool) { v, ok := d.Variables[n]; return v, ok })
 	if err != nil {
