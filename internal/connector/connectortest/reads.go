@@ -75,6 +75,7 @@ type trouble struct {
 
 var troubles = []trouble{
 	{name: "rate_limited", rule: faulty.Rule{Fault: "rate_limited", Seconds: 7}, kind: fault.Retryable, class: fault.RateLimited, after: 7 * time.Second},
+	{name: "http_429", rule: faulty.Rule{Fault: "error", Status: http.StatusTooManyRequests, Seconds: 7}, kind: fault.Retryable, class: fault.RateLimited, after: 7 * time.Second},
 	{name: "timeout", rule: faulty.Rule{Fault: "timeout_before"}, silent: true, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "5xx", rule: faulty.Rule{Fault: "error", Status: 500}, kind: fault.Retryable, class: fault.Connectivity},
 	{name: "html", rule: faulty.Rule{Fault: "html"}, kind: fault.Retryable, class: fault.Connectivity},

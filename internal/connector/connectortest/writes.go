@@ -130,6 +130,8 @@ type accident struct {
 	silent bool
 	// unknown: the first error must say that it may have happened.
 	unknown bool
+	// refused: it did not happen, and the vendor asks for a wait of 3 s.
+	refused bool
 	// proven: a connector may find out by itself that it happened.
 	proven bool
 	// alike: another accident differs only in how the answer is lost.
@@ -165,7 +167,8 @@ var accidents = []accident{
 	{name: "garbage_after", alike: true, rule: plain(faulty.Rule{Fault: "garbage", When: "after"}), unknown: true},
 	{name: "garbage_utf8_after", rule: plain(faulty.Rule{Fault: "garbage", Form: "utf8", When: "after"}), unknown: true},
 	{name: "garbage_types_after", proven: true, rule: plain(faulty.Rule{Fault: "garbage", Form: "types", When: "after"}), unknown: true},
-	{name: "rate_limited", rule: plain(faulty.Rule{Fault: "rate_limited", Seconds: 3})},
+	{name: "rate_limited", rule: plain(faulty.Rule{Fault: "rate_limited", Seconds: 3}), refused: true},
+	{name: "http_429", rule: plain(faulty.Rule{Fault: "error", Status: http.StatusTooManyRequests, Seconds: 3}), refused: true},
 }
 
 func writeChecks(h Harness) []check {
@@ -334,7 +337,7 @@ func befall(t testing.TB, h Harness, w write, a accident) string {
 		t.Errorf("the error has no class: %v", err)
 	case a.unknown && !f.Unknown:
 		t.Errorf("the fault does not say that it may have happened: %v", err)
-	case a.name == "rate_limited":
+	case a.refused:
 		if f.Class != fault.RateLimited || f.Unknown || f.RetryAfter != 3*time.Second {
 			t.Errorf("%s/%s, unknown %v, wait %s, want a refusal that asks for 3s: %v", f.Kind, f.Class, f.Unknown, f.RetryAfter, err)
 		}

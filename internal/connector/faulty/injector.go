@@ -22,6 +22,9 @@ type Vendor struct {
 	Operations []string
 	// TooMany is the vendor's own refusal above its limit.
 	TooMany func(wait time.Duration) Answer
+	// RetryAfter writes a wait as the vendor does in the header; seconds, with
+	// a fraction only where there is one, if nil.
+	RetryAfter func(wait time.Duration) string
 	// Refuse is the vendor's own refusal with one of its Codes.
 	Refuse func(code string) Answer
 	Codes  []string
@@ -242,6 +245,9 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 		}
 		if wait > 0 {
 			a.Header["Retry-After"] = strconv.FormatFloat(rule.Seconds, 'f', -1, 64)
+			if i.vendor.RetryAfter != nil {
+				a.Header["Retry-After"] = i.vendor.RetryAfter(wait)
+			}
 		}
 		write(w, a)
 	case "timeout_before", "timeout_after":

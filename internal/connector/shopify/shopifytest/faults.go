@@ -46,7 +46,8 @@ func Vendor() faulty.Vendor {
 			}
 			return faulty.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body)}
 		},
-		Codes: []string{"ACCESS_DENIED", "INTERNAL_SERVER_ERROR", "MAX_COST_EXCEEDED", "SHOP_INACTIVE"},
+		RetryAfter: func(wait time.Duration) string { return strconv.FormatFloat(wait.Seconds(), 'f', 1, 64) },
+		Codes:      []string{"ACCESS_DENIED", "INTERNAL_SERVER_ERROR", "MAX_COST_EXCEEDED", "SHOP_INACTIVE"},
 		Refuse: func(code string) faulty.Answer {
 			body, err := json.Marshal(failure(code, code).body)
 			if err != nil {
