@@ -256,6 +256,7 @@ func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 		{`{"fault":"error","form":"types"}`, "form", "does not take it"},
 		{`{"fault":"refused","code":"OPEN"}`, "code", "CLOSED"},
 		{`{"fault":"refused"}`, "code", "needs it"},
+		{`{"fault":"webhook_resigned","secret":"s"}`, "fault", "cannot be shown at Sample"},
 		{`{"fault":"error","seed":7}`, "seed", "without a probability"},
 		{`{"fault":"error","method":"FETCH"}`, "method", "DELETE"},
 		{`{"fault":"error","path":"create"}`, "path", "must begin with /"},

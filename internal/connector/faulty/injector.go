@@ -33,13 +33,15 @@ type Vendor struct {
 	// Token reads a call's credential, SetToken replaces it.
 	Token    func(r *http.Request) string
 	SetToken func(r *http.Request, token string)
+	// Sign signs a webhook anew.
+	Sign func(h http.Header, body []byte, secret string)
 	// Cannot lists faults that this system cannot show.
 	Cannot []string
 }
 
 // shows reports whether a fault can befall the vendor.
 func (v Vendor) shows(fault string) bool {
-	return !slices.Contains(v.Cannot, fault) && (fault != "refused" || len(v.Codes) > 0)
+	return !slices.Contains(v.Cannot, fault) && (fault != "refused" || len(v.Codes) > 0) && (fault != "webhook_resigned" || v.Sign != nil)
 }
 
 // Answer is an HTTP answer.

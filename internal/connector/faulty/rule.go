@@ -44,8 +44,9 @@ type Rule struct {
 	// Form is what kind of garbage: "json", the default, breaks off; "utf8" is
 	// the vendor's answer with a byte of each text spoilt; "types" is it with
 	// every value of another type.
-	Form string `json:"form,omitempty"`
-	Code string `json:"code,omitempty"` // of refused: one of the vendor's own
+	Form   string `json:"form,omitempty"`
+	Code   string `json:"code,omitempty"`   // of refused: one of the vendor's own
+	Secret string `json:"secret,omitempty"` // of webhook_resigned
 
 	Fired int `json:"fired"`
 	left  int
@@ -78,6 +79,7 @@ var kinds = []kind{
 	{name: "webhook_lost", does: "never send it", webhook: true},
 	{name: "webhook_duplicate", does: "send copies more of it", webhook: true, takes: []string{"copies"}},
 	{name: "webhook_delayed", does: "send it after seconds", webhook: true, takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "webhook_resigned", does: "sign it with secret, as before or after a rotation, or as a stranger", webhook: true, takes: []string{"secret"}, needs: []string{"secret"}},
 	{name: "webhook_reordered", does: "send it after the next one", webhook: true},
 }
 
@@ -123,8 +125,8 @@ func (r Rule) check(v Vendor) error {
 	if !v.shows(r.Fault) {
 		return &Refusal{Field: "fault", Value: r.Fault, Why: "cannot be shown at " + v.Name}
 	}
-	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != "", "form": r.Form != "", "code": r.Code != ""}
-	for _, p := range []string{"status", "seconds", "copies", "token", "when", "form", "code"} {
+	set := map[string]bool{"status": r.Status != 0, "seconds": r.Seconds != 0, "copies": r.Copies != 0, "token": r.Token != "", "when": r.When != "", "form": r.Form != "", "code": r.Code != "", "secret": r.Secret != ""}
+	for _, p := range []string{"status", "seconds", "copies", "token", "when", "form", "code", "secret"} {
 		if set[p] && !slices.Contains(k.takes, p) {
 			return &Refusal{Field: p, Value: r.Fault, Why: "does not take it", Known: k.takes}
 		}
@@ -220,7 +222,7 @@ func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) 
 		rules, err := parse(body)
 		if err != nil {
 			answer(w, http.StatusBadRequest, &Refusal{Field: "body", Why: "is no rule: " + err.Error(),
-				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form", "code"}})
+				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form", "code", "secret"}})
 			return
 		}
 		if err := i.Add(rules...); err != nil {

@@ -62,6 +62,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			t.After(0, later)
 		}
 		return send(r)
+	case "webhook_resigned":
+		r = r.Clone(r.Context())
+		t.vendor.Sign(r.Header, body, rule.Secret)
+		return send(r)
 	case "webhook_reordered":
 		next := make(chan struct{})
 		t.mu.Lock()

@@ -32,6 +32,13 @@ func Vendor() faulty.Vendor {
 		},
 		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "application/json"},
 			Body: `{"title":"Unauthorized"}`},
+		Sign: func(h http.Header, body []byte, secret string) {
+			seconds, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
+			if err != nil {
+				return // it is not one of the simulator's
+			}
+			h.Set("webhook-signature", Sign(secret, h.Get("webhook-id"), time.Unix(seconds, 0), body))
+		},
 		Token:    func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") },
 		SetToken: func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer "+token) },
 	}

@@ -13,9 +13,23 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 )
 
-func TestACopyOfAWebhookIsTheSameEventAndSignedForItsOwnTime(t *testing.T) {
-	const secret = "whsec_bGl2ZSBzZWNyZXQ="
-	type delivered struct{ id, stamp, signature, body string }
+type delivered struct{ id, stamp, signature, body string }
+
+func (d delivered) signedWith(t *testing.T, secret string) bool {
+	t.Helper()
+	seconds, err := strconv.ParseInt(d.stamp, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.id != "" && d.signature == shipbobtest.Sign(secret, d.id, time.Unix(seconds, 0), []byte(d.body))
+}
+
+const live = "whsec_bGl2ZSBzZWNyZXQ="
+
+// ship ships an order whose webhook goes through a fault, and returns what
+// arrives, until want deliveries have.
+func ship(t *testing.T, r faulty.Rule, want int) (out []delivered) {
+	t.Helper()
 	got := make(chan delivered, 4)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
@@ -28,20 +42,30 @@ func TestACopyOfAWebhookIsTheSameEventAndSignedForItsOwnTime(t *testing.T) {
 	faults := faulty.New(shipbobtest.Vendor(), 1)
 	defer faults.Close()
 	faults.After = func(_ time.Duration, f func()) { go f() }
-	if err := faults.Add(faulty.Rule{Fault: "webhook_duplicate", Operation: "order.shipped", Copies: 1}); err != nil {
+	if err := faults.Add(r); err != nil {
 		t.Fatal(err)
 	}
-	a := start(t, shipbobtest.Options{Catalogue: shelf, HoldOrders: true, WebhookURL: hook.URL, WebhookSecret: secret,
+	a := start(t, shipbobtest.Options{Catalogue: shelf, HoldOrders: true, WebhookURL: hook.URL, WebhookSecret: live,
 		Client: &http.Client{Transport: faults.Deliveries(http.DefaultTransport, shipbobtest.Topic)}})
 	a.call("POST", "/2026-01/order", orderBody("r-1", item("MUG", 1)))
 	a.call("POST", "/_control/ship", `{"all":true}`)
-	one, two := <-got, <-got
-	seconds, err := strconv.ParseInt(one.stamp, 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	for range want {
+		out = append(out, <-got)
 	}
-	if one != two || one.id == "" || one.signature != shipbobtest.Sign(secret, one.id, time.Unix(seconds, 0), []byte(one.body)) {
-		t.Errorf("%+v is not a copy of %+v", two, one)
+	return out
+}
+
+func TestACopyOfAWebhookIsTheSameEventAndSignedAlike(t *testing.T) {
+	all := ship(t, faulty.Rule{Fault: "webhook_duplicate", Operation: "order.shipped", Copies: 1}, 2)
+	if all[0] != all[1] || !all[0].signedWith(t, live) {
+		t.Errorf("%+v is not a copy of %+v", all[1], all[0])
+	}
+}
+
+func TestAWebhookMayBeSignedWithAnotherSecret(t *testing.T) {
+	const rotated = "whsec_cm90YXRlZCBzZWNyZXQ="
+	if d := ship(t, faulty.Rule{Fault: "webhook_resigned", Secret: rotated}, 1)[0]; !d.signedWith(t, rotated) || d.signedWith(t, live) {
+		t.Errorf("signed %s", d.signature)
 	}
 }
 

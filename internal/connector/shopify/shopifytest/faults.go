@@ -57,6 +57,7 @@ func Vendor() faulty.Vendor {
 		},
 		Unauthorized: faulty.Answer{Status: http.StatusUnauthorized, Header: map[string]string{"Content-Type": "application/json"},
 			Body: `{"errors":"[API] Invalid API key or access token (unrecognized login or wrong password)"}`},
+		Sign:     func(h http.Header, body []byte, secret string) { h.Set("X-Shopify-Hmac-Sha256", Sign(secret, body)) },
 		Token:    func(r *http.Request) string { return r.Header.Get(header) },
 		SetToken: func(r *http.Request, token string) { r.Header.Set(header, token) },
 	}

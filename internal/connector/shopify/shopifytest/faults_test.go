@@ -59,6 +59,13 @@ func TestACopyOfAWebhookIsTheSameEventAndSignedAlike(t *testing.T) {
 	}
 }
 
+func TestAWebhookMayBeSignedWithAnotherSecret(t *testing.T) {
+	d := receive(t, faulty.Rule{Fault: "webhook_resigned", Secret: "rotated"}, 1, 1)[0]
+	if d.signature != shopifytest.Sign("rotated", []byte(d.body)) {
+		t.Errorf("signed %s", d.signature)
+	}
+}
+
 func TestALostWebhookIsNeverSentAndTheNextOneIs(t *testing.T) {
 	all := receive(t, faulty.Rule{Fault: "webhook_lost"}, 2, 1)
 	if !strings.Contains(all[0].body, `"name":"#1002"`) {
