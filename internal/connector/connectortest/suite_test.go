@@ -24,22 +24,24 @@ import (
 // depot is a vendor that ships what it is given, as often as it is given.
 type depot struct {
 	mu  sync.Mutex
-	ids []string
+	n   int64
+	ids map[string][]string // by reference
 }
 
-func (d *depot) stored() []string {
+func (d *depot) stored(reference string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.ids)
+	return slices.Clone(d.ids[reference])
 }
 
 func (d *depot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if r.Method == http.MethodPost {
-		d.ids = append(d.ids, strconv.FormatInt(9007199254740993+2*int64(len(d.ids)), 10))
+		d.n += 2
+		d.ids[r.URL.Path] = append(d.ids[r.URL.Path], strconv.FormatInt(9007199254740991+d.n, 10))
 	}
-	ids := d.ids
+	ids := d.ids[r.URL.Path]
 	if ids == nil {
 		ids = []string{}
 	}
@@ -55,12 +57,12 @@ type porter struct {
 	flaw   string
 }
 
-func (p porter) call(ctx context.Context, permit *effect.Permit) (effect.Receipt, bool, error) {
+func (p porter) call(ctx context.Context, permit *effect.Permit, reference string) (effect.Receipt, bool, error) {
 	method := http.MethodGet
 	if permit != nil {
 		method = http.MethodPost
 	}
-	r, err := egress.NewRequest(method, p.url+"/", nil)
+	r, err := egress.NewRequest(method, p.url+reference, nil)
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
@@ -97,8 +99,8 @@ func (p porter) call(ctx context.Context, permit *effect.Permit) (effect.Receipt
 	return effect.Receipt{Ref: id}, true, nil
 }
 
-func (p porter) Release(ctx context.Context, permit effect.Permit, _ retail.Release, _ retail.Person) (effect.Receipt, error) {
-	r, _, err := p.call(ctx, &permit)
+func (p porter) Release(ctx context.Context, permit effect.Permit, rel retail.Release, _ retail.Person) (effect.Receipt, error) {
+	r, _, err := p.call(ctx, &permit, rel.Reference)
 	if f := fault.Of(err); f != nil {
 		switch p.flaw {
 		case "takes a failure for a refusal":
@@ -114,16 +116,16 @@ func (p porter) Release(ctx context.Context, permit effect.Permit, _ retail.Rele
 		}
 	}
 	if p.flaw == "sends twice" {
-		_, _, err = p.call(ctx, &permit)
+		_, _, err = p.call(ctx, &permit, rel.Reference)
 	}
 	return r, err
 }
 
-func (p porter) FindRelease(ctx context.Context, _ retail.Release) (effect.Receipt, bool, error) {
+func (p porter) FindRelease(ctx context.Context, rel retail.Release) (effect.Receipt, bool, error) {
 	if p.flaw == "finds nothing" {
 		return effect.Receipt{}, false, nil
 	}
-	return p.call(ctx, nil)
+	return p.call(ctx, nil, rel.Reference)
 }
 
 func (p porter) ReleaseSettle() time.Duration {
@@ -136,7 +138,7 @@ func (p porter) ReleaseSettle() time.Duration {
 func depotHarness(flaw string) Harness {
 	return Harness{Connector: "porter", Bare: porter{flaw: flaw}, Open: func(t testing.TB, _ Options) *Vendor {
 		t.Helper()
-		k, d := NewClock(), &depot{}
+		k, d := NewClock(), &depot{ids: map[string][]string{}}
 		v := faulty.Vendor{
 			Name:      "depot",
 			Operation: func(r *http.Request, _ []byte) string { return r.Method },
@@ -146,10 +148,14 @@ func depotHarness(flaw string) Harness {
 			Unauthorized: faulty.Answer{Status: http.StatusUnauthorized},
 			Cannot:       []string{"visible_delayed"},
 		}
-		front := Serve(t, v, d, k)
+		front, n := Serve(t, v, d, k), 0
 		return &Vendor{
 			Connector: porter{front.URL, egress.New(k.Now, netip.MustParsePrefix("127.0.0.0/8")), flaw}, Clock: k, Front: front,
-			Matter: func(testing.TB, string) Matter { return Matter{Operation: http.MethodPost, Stored: d.stored} },
+			Matter: func(testing.TB, string) Matter {
+				n++
+				reference := fmt.Sprintf("/order-%d", n)
+				return Matter{Release: retail.Release{Reference: reference}, Operation: http.MethodPost, Stored: func() []string { return d.stored(reference) }}
+			},
 		}
 	}}
 }
@@ -168,7 +174,7 @@ func fare(t *testing.T, h Harness) map[string][]string {
 
 func TestASoundConnectorPasses(t *testing.T) {
 	all := fare(t, depotHarness(""))
-	if len(all) != len(accidents)+2 {
+	if len(all) != len(accidents)+3 {
 		t.Errorf("%d cases ran", len(all))
 	}
 	for name, complaints := range all {
@@ -180,10 +186,10 @@ func TestASoundConnectorPasses(t *testing.T) {
 
 func TestAFlawIsFoundWhenTheConnector(t *testing.T) {
 	for flaw, in := range map[string][]string{
-		"takes a failure for a refusal": {"timeout_after", "reset_after", "5xx_after", "html_502_after", "truncated", "garbage_after", "commit_delayed"},
+		"takes a failure for a refusal": {"mix_of_all", "timeout_after", "reset_after", "5xx_after", "html_502_after", "truncated", "garbage_after", "commit_delayed"},
 		"calls everything permanent":    {"timeout_before", "5xx_before", "reset_after", "rate_limited"},
 		"does not classify":             {"5xx_before", "garbage_before", "credential_revoked", "rate_limited"},
-		"sends twice":                   {"nothing"},
+		"sends twice":                   {"nothing", "mix_of_all"},
 		"finds nothing":                 {"crash_before_record", "timeout_after", "garbage_after"},
 		"settles too soon":              {"commit_delayed"},
 		"panics at garbage":             {"garbage_before", "html_after", "garbage_types_after"},

@@ -72,9 +72,10 @@ type Front struct {
 	URL    string
 	Faults *faulty.Injector
 
-	clock *Clock
-	mu    sync.Mutex
-	calls []call
+	vendor faulty.Vendor
+	clock  *Clock
+	mu     sync.Mutex
+	calls  []call
 	// before happens before each call that is not an operator's.
 	before  func(n int)
 	n       int
@@ -92,7 +93,7 @@ type call struct {
 // ends.
 func Serve(t testing.TB, v faulty.Vendor, vendor http.Handler, clock *Clock) *Front {
 	t.Helper()
-	f := &Front{clock: clock, Faults: faulty.New(v, 1), tooMany: v.TooMany}
+	f := &Front{vendor: v, clock: clock, Faults: faulty.New(v, 1), tooMany: v.TooMany}
 	f.Faults.Next, f.Faults.After = vendor, clock.After
 	server := httptest.NewServer(f)
 	f.URL = server.URL

@@ -186,6 +186,9 @@ func writeChecks(h Harness) []check {
 			revoke(t, h, w)
 			return ""
 		}})
+		out = append(out, check{"write/" + w.name + "/mix_of_all", w.can(h.Bare), func(t testing.TB, h Harness) string {
+			return mixed(t, h, w)
+		}})
 		out = append(out, check{"write/" + w.name + "/id_above_2^53", w.can(h.Bare), func(t testing.TB, h Harness) string {
 			return largeID(t, h, w)
 		}})
@@ -200,11 +203,19 @@ type trip struct {
 	ledger *effect.Ledger
 	effect effect.Effect
 	matter Matter
+	// runs is how many runs it may take; gives up says that a client always
+	// does once the vendor is silent.
+	runs    int
+	givesUp bool
 }
 
 func begin(t testing.TB, h Harness, w write) *trip {
 	t.Helper()
-	v := h.Open(t, Options{})
+	return h.Open(t, Options{}).begin(t, w)
+}
+
+func (v *Vendor) begin(t testing.TB, w write) *trip {
+	t.Helper()
 	if v.Matter == nil {
 		t.Fatalf("the harness does not say what writes are about")
 	}
@@ -221,7 +232,7 @@ func begin(t testing.TB, h Harness, w write) *trip {
 	}
 	e := w.effect(t, v.Connector, m)
 	e.Subject, e.Key, e.Payload = effect.Subject{Tenant: tenant, Type: "order", ID: "1"}, w.name, w.name
-	return &trip{t, v, newLedger(v.Clock), e, m}
+	return &trip{TB: t, vendor: v, ledger: newLedger(v.Clock), effect: e, matter: m, runs: 12}
 }
 
 // errKilled stands for the end of a process.
@@ -248,7 +259,7 @@ func (w *trip) do(dies string, silent bool) (r effect.Receipt, err error) {
 		}
 		return r, err
 	}
-	if silent {
+	if silent || w.givesUp {
 		w.vendor.Front.Faults.OnSilence(cancel)
 	}
 	defer func() {
@@ -262,16 +273,13 @@ func (w *trip) do(dies string, silent bool) (r effect.Receipt, err error) {
 	return w.ledger.Do(ctx, e)
 }
 
-// patience is how many runs a write may take.
-const patience = 12
-
 // finish calls the ledger until the write is done, waiting as it is told to,
 // and returns the first error.
 func (w *trip) finish(first error, receipt effect.Receipt) effect.Receipt {
 	w.Helper()
 	err := first
 	for n := 1; err != nil; n++ {
-		if n > patience {
+		if n > w.runs {
 			w.Fatalf("it is not done after %d runs: %v", n, err)
 		}
 		wait := effect.Lease
@@ -343,6 +351,46 @@ func befall(t testing.TB, h Harness, w write, a accident) string {
 		}
 	}
 	trip.once(trip.finish(err, receipt))
+	return ""
+}
+
+// mixed sends several writes through the mix of faults in which the main job
+// must hold, each fault twice as likely.
+func mixed(t testing.TB, h Harness, w write) string {
+	seeds, each := 6, 6
+	if h.Slow {
+		seeds, each = 1, 3
+	}
+	fired := 0
+	for seed := range seeds {
+		v := h.Open(t, Options{})
+		trips := make([]*trip, each)
+		for i := range trips {
+			trips[i] = v.begin(t, w)
+			trips[i].runs, trips[i].givesUp = 60, true
+		}
+		for i, r := range faulty.Chaos(v.Front.vendor) {
+			r.Probability, r.Seed = min(2*r.Probability, 1), uint64(100*seed+i+1)
+			if err := v.Front.Faults.Add(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receipts := make([]effect.Receipt, each)
+		for i, trip := range trips {
+			r, err := trip.do("", false)
+			receipts[i] = trip.finish(err, r)
+		}
+		for _, r := range v.Front.Faults.Rules() {
+			fired += r.Fired
+		}
+		v.Front.Faults.Clear()
+		for i, trip := range trips {
+			trip.once(receipts[i])
+		}
+	}
+	if fired < seeds {
+		t.Errorf("only %d faults befell %d writes", fired, seeds*each)
+	}
 	return ""
 }
 

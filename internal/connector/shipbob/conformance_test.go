@@ -125,16 +125,18 @@ func openWarehouse(t testing.TB, o connectortest.Options) *connectortest.Vendor 
 		return c
 	}
 	c := connect(t, "pat-simulator")
-	inserted := 0
+	inserted, released := 0, 0
 	return &connectortest.Vendor{
 		Connector: c,
 		Reconnect: func(t testing.TB, token string) any { return connect(t, token) },
 		Clock:     k,
 		Front:     front,
 		Matter: func(testing.TB, string) connectortest.Matter {
+			released++
+			reference := fmt.Sprintf("order-%d", released)
 			return connectortest.Matter{
-				Release: release("order-1", line("MUG-STONE", 2)), Person: shopper(), Operation: "create-order",
-				Stored: sim.OrderIDs,
+				Release: release(reference, line("MUG-STONE", 2)), Person: shopper(), Operation: "create-order",
+				Stored: func() []string { return sim.OrderIDs(reference) },
 			}
 		},
 		Stock: &connectortest.Stock{

@@ -149,7 +149,8 @@ func openShop(t testing.TB, o connectortest.Options) *connectortest.Vendor {
 		Clock:     k,
 		Front:     front,
 		Matter: func(t testing.TB, _ string) connectortest.Matter {
-			raw, err := shop.Payload(place(one))
+			id := place(one)
+			raw, err := shop.Payload(id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,8 +165,13 @@ func openShop(t testing.TB, o connectortest.Options) *connectortest.Vendor {
 				Operation: "FulfillmentCreate",
 				Stored: func() []string {
 					ids := []string{}
-					for _, f := range shop.Orders()[0].Fulfillments {
-						ids = append(ids, f.ID)
+					for _, o := range shop.Orders() {
+						if o.ID != id {
+							continue
+						}
+						for _, f := range o.Fulfillments {
+							ids = append(ids, f.ID)
+						}
 					}
 					return ids
 				},

@@ -13,12 +13,15 @@ func (s *Server) Violations() []Violation {
 	return slices.Clone(s.violations)
 }
 
-// OrderIDs are the ids of all orders, oldest first.
-func (s *Server) OrderIDs() []string {
+// OrderIDs are the ids of the orders of a reference, oldest first.
+func (s *Server) OrderIDs(reference string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := []string{}
 	for _, o := range s.orders {
+		if o.reference != reference {
+			continue
+		}
 		out = append(out, strconv.FormatInt(o.id, 10))
 	}
 	return out
