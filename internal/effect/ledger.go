@@ -20,6 +20,8 @@ const (
 	SendTime = 65 * time.Second
 	// busyWait is the first wait for an effect that somebody else is sending.
 	busyWait = time.Second
+	// slowLook is the age of an intent from which it is renewed before the send.
+	slowLook = time.Second
 )
 
 // Status is an effect's place in its life.
@@ -117,7 +119,7 @@ func (l *Ledger) Do(ctx context.Context, e Effect) (Receipt, error) {
 	}
 	if existing == nil {
 		if e.LookFirst {
-			if r, found, err := l.look(ctx, e, &rec); err != nil || found {
+			if r, found, err := l.look(ctx, e, &rec, Refused); err != nil || found {
 				return r, err
 			}
 		}
@@ -149,7 +151,7 @@ func (l *Ledger) Do(ctx context.Context, e Effect) (Receipt, error) {
 			return r, err
 		}
 	} else if e.LookFirst {
-		if r, found, err := l.look(ctx, e, &rec); err != nil || found {
+		if r, found, err := l.look(ctx, e, &rec, Refused); err != nil || found {
 			return r, err
 		}
 	}
@@ -167,13 +169,13 @@ func (l *Ledger) settle(ctx context.Context, e Effect, rec *Record) (Receipt, bo
 		}
 		return Receipt{}, false, fault.New(fault.Exception, fault.OutcomeUnknown, "effect %s may have happened and the target cannot be asked", e.Key)
 	}
-	r, found, err := l.look(ctx, e, rec)
+	r, found, err := l.look(ctx, e, rec, Unknown)
 	if err != nil || found {
 		return r, found, err
 	}
 	now := l.Now()
 	if rec.EmptyReads >= 1 && !now.Before(rec.SentAt.Add(e.Settle)) {
-		rec.SentAt, rec.EmptyReads = now, 0
+		rec.SentAt, rec.EmptyReads, rec.LeaseUntil = now, 0, now.Add(Lease)
 		return Receipt{}, false, l.update(ctx, rec)
 	}
 	rec.EmptyReads++
@@ -186,16 +188,14 @@ func (l *Ledger) settle(ctx context.Context, e Effect, rec *Record) (Receipt, bo
 }
 
 // look reads the effect back and confirms it where it is found. On an error
-// the lease is given up and the outcome stays what it was.
-func (l *Ledger) look(ctx context.Context, e Effect, rec *Record) (Receipt, bool, error) {
+// the lease is given up and the outcome stays what it was: refused where
+// nothing was sent since.
+func (l *Ledger) look(ctx context.Context, e Effect, rec *Record, was Status) (Receipt, bool, error) {
 	lctx, cancel := context.WithTimeout(ctx, SendTime)
 	defer cancel()
 	r, found, err := e.Lookup(lctx)
 	if err != nil {
-		rec.Status = Unknown
-		if rec.Attempts == 1 {
-			rec.Status = Refused // nothing was sent yet
-		}
+		rec.Status = was
 		return Receipt{}, false, errors.Join(err, l.update(ctx, rec))
 	}
 	if !found {
@@ -206,6 +206,13 @@ func (l *Ledger) look(ctx context.Context, e Effect, rec *Record) (Receipt, bool
 }
 
 func (l *Ledger) send(ctx context.Context, e Effect, rec Record) (Receipt, error) {
+	// A look may have taken most of the lease, and settle counts from the send.
+	if now := l.Now(); now.Sub(rec.SentAt) > slowLook {
+		rec.SentAt, rec.LeaseUntil = now, now.Add(Lease)
+		if err := l.update(ctx, &rec); err != nil {
+			return Receipt{}, err
+		}
+	}
 	sctx, cancel := context.WithTimeout(ctx, SendTime)
 	defer cancel()
 	r, err := e.Send(sctx, Permit{key: e.Subject.Tenant.Key(e.Subject.Type, e.Subject.ID, e.Key)})

@@ -187,6 +187,47 @@ func TestWhoMeetsALivingSenderComesBackSoonNotAtTheEndOfItsLease(t *testing.T) {
 	}
 }
 
+func TestALookThatTookLongLeavesTheSendAWholeLease(t *testing.T) {
+	w := newWorld(t)
+	w.effect.LookFirst = true
+	lookup, send := w.effect.Lookup, w.effect.Send
+	w.effect.Lookup = func(ctx context.Context) (Receipt, bool, error) {
+		w.now = w.now.Add(60 * time.Second)
+		return lookup(ctx)
+	}
+	w.effect.Send = func(ctx context.Context, p Permit) (Receipt, error) {
+		rec, err := w.ledger.Store.Effect(ctx, w.effect.Subject, w.effect.Key)
+		if err != nil || rec.LeaseUntil.Sub(w.now) < SendTime || !rec.SentAt.Equal(w.now) {
+			t.Errorf("the send began at %s with %+v, %v", w.now, rec, err)
+		}
+		return send(ctx, p)
+	}
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestLooksThatFailedLeaveAnEffectThatWasNeverSentAsNotSent(t *testing.T) {
+	w := newWorld(t)
+	w.effect.LookFirst = true
+	lookup := w.effect.Lookup
+	failures := 3
+	w.effect.Lookup = func(ctx context.Context) (Receipt, bool, error) {
+		if failures--; failures >= 0 {
+			return Receipt{}, false, fault.New(fault.Retryable, fault.Connectivity, "503")
+		}
+		return lookup(ctx)
+	}
+	for range 3 {
+		if err := w.do(); fault.KindOf(err) != fault.Retryable || w.vendor.done != 0 {
+			t.Fatalf("err = %v, done %d times", err, w.vendor.done)
+		}
+	}
+	if err := w.do(); err != nil || w.vendor.done != 1 {
+		t.Errorf("after the looks came back: err = %v, done %d times", err, w.vendor.done)
+	}
+}
+
 func TestADefiniteRefusalMayBeSentAgainAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.vendor.fail = []error{fault.New(fault.Retryable, fault.RateLimited, "429")}
