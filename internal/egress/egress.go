@@ -136,7 +136,11 @@ func (c *Client) send(ctx context.Context, r *http.Request, write bool) (*Respon
 		return nil, maybe(fault.Wrap(fault.Retryable, fault.Connectivity, strip(err), "reading the answer of %s", r.URL.Host), write)
 	}
 	if len(body) > MaxResponse {
-		return nil, maybe(fault.New(fault.Permanent, fault.Connectivity, "the answer of %s is larger than %d MiB", r.URL.Host, MaxResponse>>20), write)
+		kind := fault.Permanent
+		if write {
+			kind = fault.Retryable // what came of it can be read back
+		}
+		return nil, maybe(fault.New(kind, fault.Connectivity, "the answer of %s is larger than %d MiB", r.URL.Host, MaxResponse>>20), write)
 	}
 	out := &Response{Status: res.StatusCode, Header: res.Header, Body: body}
 	switch {
@@ -193,6 +197,9 @@ func maybe(f *fault.Error, write bool) *fault.Error {
 // sends seconds with a fraction ("2.0").
 func (c *Client) retryAfter(h http.Header, otherwise time.Duration) time.Duration {
 	v := h.Get("Retry-After")
+	if v == "" {
+		v = h.Get("X-Retry-After") // ShipBob
+	}
 	if v == "" {
 		return otherwise
 	}

@@ -25,15 +25,8 @@ func TestConformance(t *testing.T) {
 		Webhooks:  warehouseHooks(t),
 		Parcel:    func(s connectortest.ParcelSpec) []byte { return []byte(parcelOf(s, "Completed")) },
 		Unknown:   unheardOf(),
-		Waivers: map[string]string{
-			"read/list_parcels/rate_limited": unheardWait,
-			"read/count_stock/rate_limited":  unheardWait,
-			"write/release/rate_limited":     unheardWait,
-		},
 	})
 }
-
-const unheardWait = "ShipBob asks for a wait in x-retry-after; the one HTTP client reads Retry-After only, and waits two seconds"
 
 // parcelOf is an Orders.ShipmentViewModel, as far as it matters here.
 func parcelOf(s connectortest.ParcelSpec, status string) string {
