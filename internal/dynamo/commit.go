@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -134,25 +135,54 @@ func put(table string, v any, condition string, values item, means error) (write
 	return write{types.TransactWriteItem{Put: p}, means}, nil
 }
 
-// transact commits and names the first condition that failed. Conflicts with
-// concurrent transactions and throttles are Retryable: nothing was decided.
+// transact commits and names the first condition that failed.
 func (s *Store) transact(ctx context.Context, ws []write) error {
+	failed, err := s.transactAll(ctx, ws)
+	for _, i := range failed {
+		if ws[i].means != nil {
+			return ws[i].means
+		}
+	}
+	return err
+}
+
+// transactItems is DynamoDB's limit of items in one transaction.
+const transactItems = 100
+
+// transactAll commits and returns the indexes of all conditions that failed.
+// Conflicts with concurrent transactions and throttles are Retryable: nothing
+// was decided. What DynamoDB calls invalid will never be accepted; its words
+// for that are not repeated, because they quote what was to be stored.
+func (s *Store) transactAll(ctx context.Context, ws []write) ([]int, error) {
+	if len(ws) == 0 || len(ws) > transactItems {
+		return nil, fault.New(fault.Permanent, fault.Internal, "a transaction of %d items; the database takes 1 to %d", len(ws), transactItems)
+	}
+	invalid := fault.New(fault.Permanent, fault.Internal, "the database takes a transaction of %d items for invalid, perhaps for its size", len(ws))
 	in := &dynamodb.TransactWriteItemsInput{TransactItems: make([]types.TransactWriteItem, len(ws))}
 	for i, w := range ws {
 		in.TransactItems[i] = w.op
 	}
 	_, err := s.db.TransactWriteItems(ctx, in)
 	if err == nil {
-		return nil
+		return nil, nil
 	}
 	var cancelled *types.TransactionCanceledException
 	if !errors.As(err, &cancelled) {
-		return fmt.Errorf("committing: %w", err)
+		if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorCode() == "ValidationException" {
+			return nil, invalid
+		}
+		return nil, fmt.Errorf("committing: %w", err)
 	}
+	var failed []int
 	for i, r := range cancelled.CancellationReasons {
-		if aws.ToString(r.Code) == "ConditionalCheckFailed" && i < len(ws) && ws[i].means != nil {
-			return ws[i].means
+		switch aws.ToString(r.Code) {
+		case "ConditionalCheckFailed":
+			if i < len(ws) {
+				failed = append(failed, i)
+			}
+		case "ValidationError":
+			return nil, invalid
 		}
 	}
-	return fault.Wrap(fault.Retryable, fault.StateConflict, err, "committing beside another transaction")
+	return failed, fault.Wrap(fault.Retryable, fault.StateConflict, err, "committing beside another transaction")
 }

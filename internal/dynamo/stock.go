@@ -198,23 +198,3 @@ func (s *Store) Positions(ctx context.Context, t retail.Tenant, location string,
 	}
 	return out, nil
 }
-
-// transactAll commits and returns the indexes of all failed conditions.
-func (s *Store) transactAll(ctx context.Context, ws []write) ([]int, error) {
-	in := &dynamodb.TransactWriteItemsInput{}
-	for _, w := range ws {
-		in.TransactItems = append(in.TransactItems, w.op)
-	}
-	_, err := s.db.TransactWriteItems(ctx, in)
-	var cancelled *types.TransactionCanceledException
-	if !errors.As(err, &cancelled) {
-		return nil, err
-	}
-	var failed []int
-	for i, r := range cancelled.CancellationReasons {
-		if aws.ToString(r.Code) == "ConditionalCheckFailed" {
-			failed = append(failed, i)
-		}
-	}
-	return failed, fmt.Errorf("reserving: %w", err)
-}

@@ -1,0 +1,53 @@
+package dynamo_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// What DynamoDB will never take must not be tried for ever, and its words quote
+// the items, which hold personal data.
+func TestWhatTheDatabaseCannotTakeIsPermanentAndQuotesNothing(t *testing.T) {
+	tn, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2096, 3, 1, 12, 0, 0, 0, time.UTC)
+	dice := rand.New(rand.NewPCG(1, 2))
+	noise := make([]uint32, 1<<20) // 4 MB that no compression makes smaller
+	for i := range noise {
+		noise[i] = dice.Uint32()
+	}
+	var refs []document.Ref
+	for i := range 100 {
+		refs = append(refs, document.Ref{Tenant: tn, Connection: "shop", Type: "order", External: fmt.Sprint(i)})
+	}
+	h := document.Head{Key: document.Key{Tenant: tn, Type: document.Order, ID: "o1"}, State: retail.Received, Body: 1, CreatedAt: at, UpdatedAt: at}
+	person := &retail.Person{Name: "Ann Example"}
+	s := store(t)
+	for name, tr := range map[string]document.Transaction{
+		"101 items":    {Changes: []document.Change{{Head: h, Refs: refs, Person: person}}},
+		"4 MB":         {Changes: []document.Change{{Head: h, Body: noise, Person: person}}},
+		"a large item": {Changes: []document.Change{{Head: h, Person: person}}, Exceptions: []document.Exception{{Tenant: tn, ID: "x1", State: "open", Reason: strings.Repeat("x", 400<<10)}}},
+		"nothing":      {},
+	} {
+		err := s.Commit(t.Context(), tr)
+		if fault.KindOf(err) != fault.Permanent {
+			t.Errorf("%s: %.200v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "Ann") {
+			t.Errorf("%s: the error quotes the person", name)
+		}
+		if _, err := s.Head(t.Context(), h.Key); !errors.Is(err, document.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
