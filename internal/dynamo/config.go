@@ -3,7 +3,6 @@ package dynamo
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
@@ -68,7 +68,15 @@ func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
 	return s.transact(ctx, []write{version, current, listed})
 }
 
-var errVersion = errors.New("the configuration was changed by somebody else meanwhile; plan and apply again")
+// errVersion is document.ErrConflict in words for whoever applies.
+var errVersion error = versionError{}
+
+type versionError struct{}
+
+func (versionError) Error() string {
+	return "the configuration was changed by somebody else meanwhile; plan and apply again"
+}
+func (versionError) Unwrap() error { return document.ErrConflict }
 
 // Tenants implements tenancy.Store.
 func (s *Store) Tenants(ctx context.Context) ([]retail.Tenant, error) {

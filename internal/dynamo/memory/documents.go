@@ -1,0 +1,238 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+func partition(k document.Key) string { return part(k.Tenant.String(), k.Type, k.ID) }
+func headKey(k document.Key) key      { return key{partition(k), "head"} }
+func bodyKey(k document.Key, v int64) key {
+	return key{partition(k), part("body", fmt.Sprintf("%010d", v))}
+}
+
+const stepPrefix = "step\x00"
+
+func stepKey(k document.Key, n int64) key {
+	return key{partition(k), stepPrefix + fmt.Sprintf("%010d", n)}
+}
+func refKey(r document.Ref) key {
+	return key{part(r.Tenant.String(), "ref", r.Connection, r.Type, r.External), "ref"}
+}
+
+// stored is a time as DynamoDB gives it back.
+func stored(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.Round(0).UTC()
+}
+
+// encoded is JSON, so that nothing that is read shares memory with what was
+// written.
+type encoded []byte
+
+func encode(v any) (encoded, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an item: %w", err)
+	}
+	return b, nil
+}
+
+// Commit implements document.Store.
+func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
+	var ops []operation
+	var entries []Entry
+	for _, c := range t.Changes {
+		h := c.Head
+		was := h.Version
+		h.Version++
+		h.Due, h.CreatedAt, h.UpdatedAt = stored(h.Due), stored(h.CreatedAt), stored(h.UpdatedAt)
+		ops = append(ops, operation{documents, headKey(h.Key), func(there any) (any, error) {
+			if old, exists := there.(document.Head); exists != (was > 0) || old.Version != was {
+				return nil, document.ErrConflict
+			}
+			return h, nil
+		}})
+		for _, st := range c.Steps {
+			st.At, st.Data = stored(st.At), maps.Clone(st.Data)
+			ops = append(ops, create(documents, stepKey(h.Key, st.Seq), st, document.ErrConflict))
+			entries = append(entries, Entry{h.Key, st})
+		}
+		if c.Body != nil {
+			b, err := encode(c.Body)
+			if err != nil {
+				return err
+			}
+			ops = append(ops, create(documents, bodyKey(h.Key, h.Body), b, document.ErrConflict))
+		}
+		for _, r := range c.Refs {
+			ops = append(ops, operation{documents, refKey(r), func(there any) (any, error) {
+				if old, exists := there.(document.Key); exists && old.ID != h.ID {
+					return nil, document.ErrRefTaken
+				}
+				return h.Key, nil
+			}})
+		}
+		if c.Person != nil {
+			ops = append(ops, put(persons, headKey(h.Key), *c.Person))
+		}
+	}
+	for _, x := range t.Exceptions {
+		x.OpenedAt, x.DueAt = stored(x.OpenedAt), stored(x.DueAt)
+		ops = append(ops, put(exceptions, key{x.Tenant.String(), x.ID}, x))
+	}
+	for _, p := range t.Pending {
+		ops = append(ops, put(documents, key{partition(p.Key), part("pending", p.SourceVersion, p.EventID)}, p))
+	}
+	if t.Inbox != nil {
+		ops = append(ops, finish(*t.Inbox))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := first(s.transact(ctx, ops)); err != nil {
+		return err
+	}
+	s.stream = append(s.stream, entries...)
+	for _, c := range t.Changes {
+		s.index(c.Head.Key, stored(c.Head.Due))
+	}
+	return nil
+}
+
+// index takes a document's new due time into the index, after a lag but never
+// before what was committed earlier.
+func (s *Store) index(k document.Key, due time.Time) {
+	if s.o.IndexLag <= 0 {
+		s.show(k, due)
+		return
+	}
+	from := s.o.Now().Add(time.Duration(s.o.Dice.Int64N(int64(s.o.IndexLag) + 1)))
+	if waiting := s.coming[k]; len(waiting) > 0 && from.Before(waiting[len(waiting)-1].from) {
+		from = waiting[len(waiting)-1].from
+	}
+	s.coming[k] = append(s.coming[k], indexed{from, due})
+}
+
+func (s *Store) show(k document.Key, due time.Time) {
+	if due.IsZero() {
+		delete(s.due[Shard(k)], k)
+	} else {
+		s.due[Shard(k)][k] = due
+	}
+}
+
+// catchUp shows what the clock has reached.
+func (s *Store) catchUp() {
+	if len(s.coming) == 0 {
+		return
+	}
+	now := s.o.Now()
+	for k, waiting := range s.coming {
+		n := 0
+		for n < len(waiting) && !waiting[n].from.After(now) {
+			s.show(k, waiting[n].due)
+			n++
+		}
+		if s.coming[k] = waiting[n:]; n == len(waiting) {
+			delete(s.coming, k)
+		}
+	}
+}
+
+// Head implements document.Store.
+func (s *Store) Head(ctx context.Context, k document.Key) (document.Head, error) {
+	h, found, err := read[document.Head](ctx, s, documents, headKey(k))
+	if err == nil && !found {
+		err = document.ErrNotFound
+	}
+	return h, err
+}
+
+// Body implements document.Store.
+func (s *Store) Body(ctx context.Context, k document.Key, v int64, out any) error {
+	b, found, err := read[encoded](ctx, s, documents, bodyKey(k, v))
+	if err != nil {
+		return err
+	}
+	if !found {
+		return document.ErrNotFound
+	}
+	return json.Unmarshal(b, out)
+}
+
+// Steps implements document.Store.
+func (s *Store) Steps(ctx context.Context, k document.Key) ([]document.Step, error) {
+	steps, err := list[document.Step](ctx, s, documents, partition(k), stepPrefix)
+	for i := range steps {
+		steps[i].Data = maps.Clone(steps[i].Data)
+	}
+	return steps, err
+}
+
+// Person implements document.Store.
+func (s *Store) Person(ctx context.Context, k document.Key) (retail.Person, error) {
+	p, found, err := read[retail.Person](ctx, s, persons, headKey(k))
+	if err == nil && !found {
+		err = document.ErrNotFound
+	}
+	return p, err
+}
+
+// Resolve implements document.Store.
+func (s *Store) Resolve(ctx context.Context, refs ...document.Ref) (map[document.Ref]document.Key, error) {
+	out := map[document.Ref]document.Key{}
+	for _, r := range refs {
+		k, found, err := read[document.Key](ctx, s, documents, refKey(r))
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			out[r] = k
+		}
+	}
+	return out, nil
+}
+
+// Shard is the part of the due index that a document is in.
+func Shard(k document.Key) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(partition(k)))
+	return int(h.Sum32() % document.Shards)
+}
+
+// Due implements document.Store: earliest first.
+func (s *Store) Due(ctx context.Context, shard int, before time.Time, limit int) ([]document.DueItem, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catchUp()
+	var out []document.DueItem
+	for k, due := range s.due[shard] {
+		if !due.After(before) {
+			out = append(out, document.DueItem{Key: k, Due: due})
+		}
+	}
+	slices.SortFunc(out, func(a, b document.DueItem) int {
+		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(partition(a.Key), partition(b.Key)))
+	})
+	return out[:min(limit, len(out))], nil
+}
+
+// OpenExceptions lists a retailer's open exceptions, oldest first.
+func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error) {
+	all, err := list[document.Exception](ctx, s, exceptions, t.String(), "")
+	return slices.DeleteFunc(all, func(x document.Exception) bool { return x.State != "open" }), err
+}
