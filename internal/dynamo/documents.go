@@ -16,8 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	smithytime "github.com/aws/smithy-go/time"
 
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -222,9 +224,6 @@ type refItem struct {
 	Document string `dynamodbav:"document"`
 }
 
-// batchGet is DynamoDB's limit of items in one BatchGetItem.
-const batchGet = 100
-
 // Resolve implements document.Store.
 func (s *Store) Resolve(ctx context.Context, refs ...document.Ref) (map[document.Ref]document.Key, error) {
 	out := map[document.Ref]document.Key{}
@@ -237,27 +236,23 @@ func (s *Store) Resolve(ctx context.Context, refs ...document.Ref) (map[document
 		pks = append(pks, pk)
 	}
 	slices.Sort(pks)
-	for chunk := range slices.Chunk(pks, batchGet) {
-		keys := make([]map[string]types.AttributeValue, 0, len(chunk))
-		for _, pk := range chunk {
-			keys = append(keys, item{"pk": str(pk), "sk": str(refKey)})
+	keys := make([]item, len(pks))
+	for i, pk := range pks {
+		keys[i] = item{"pk": str(pk), "sk": str(refKey)}
+	}
+	err := s.getAll(ctx, s.tables.Documents, keys, func(page []item) error {
+		var items []refItem
+		if err := attributevalue.UnmarshalListOfMaps(page, &items); err != nil {
+			return err
 		}
-		request := map[string]types.KeysAndAttributes{s.tables.Documents: {Keys: keys, ConsistentRead: aws.Bool(true)}}
-		for len(request) > 0 {
-			res, err := s.db.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: request})
-			if err != nil {
-				return nil, fmt.Errorf("resolving external ids: %w", err)
-			}
-			var items []refItem
-			if err := attributevalue.UnmarshalListOfMaps(res.Responses[s.tables.Documents], &items); err != nil {
-				return nil, fmt.Errorf("decoding external ids: %w", err)
-			}
-			for _, it := range items {
-				r := byPK[it.PK]
-				out[r] = document.Key{Tenant: r.Tenant, Type: it.Type, ID: it.Document}
-			}
-			request = res.UnprocessedKeys
+		for _, it := range items {
+			r := byPK[it.PK]
+			out[r] = document.Key{Tenant: r.Tenant, Type: it.Type, ID: it.Document}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("resolving external ids: %w", err)
 	}
 	return out, nil
 }
@@ -341,4 +336,47 @@ func (s *Store) get(ctx context.Context, table, pk, sk string, out any) (bool, e
 		return false, fmt.Errorf("decoding %s: %w", sk, err)
 	}
 	return true, nil
+}
+
+// batchGet is DynamoDB's limit of items in one BatchGetItem.
+const batchGet = 100
+
+// getAll reads items consistently and hands them on page by page, in any order.
+// What an answer leaves unread is asked for again after the wait, and as often,
+// as the client repeats a throttled call: DynamoDB means one.
+func (s *Store) getAll(ctx context.Context, table string, keys []item, each func([]item) error) error {
+	retryer := s.db.Options().Retryer
+	throttled := &types.ProvisionedThroughputExceededException{}
+	for open := range slices.Chunk(keys, batchGet) {
+		for idle := 0; len(open) > 0; {
+			res, err := s.db.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
+				table: {Keys: open, ConsistentRead: aws.Bool(true)},
+			}})
+			if err != nil {
+				return err
+			}
+			if err := each(res.Responses[table]); err != nil {
+				return fmt.Errorf("decoding a batch: %w", err)
+			}
+			left := res.UnprocessedKeys[table].Keys
+			idle++
+			if len(left) < len(open) {
+				idle = 1
+			}
+			if open = left; len(open) == 0 {
+				break
+			}
+			if idle >= retryer.MaxAttempts() {
+				return fault.New(fault.Retryable, fault.RateLimited, "the database leaves %d items unread", len(open))
+			}
+			wait, err := retryer.RetryDelay(idle, throttled)
+			if err != nil {
+				return fmt.Errorf("waiting for the rest of a batch: %w", err)
+			}
+			if err := smithytime.SleepWithContext(ctx, wait); err != nil {
+				return fmt.Errorf("waiting for the rest of a batch: %w", err)
+			}
+		}
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/awsfault"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -49,5 +50,25 @@ func TestWhatTheDatabaseCannotTakeIsPermanentAndQuotesNothing(t *testing.T) {
 		if _, err := s.Head(t.Context(), h.Key); !errors.Is(err, document.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A table that stays busy leaves a batch unread for as long as it likes.
+func TestABatchThatStaysUnreadEndsAsRetryable(t *testing.T) {
+	tn, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := awsfault.New(nil, awsfault.Rule{Kind: awsfault.Partial, Every: 1})
+	s := driver(t, faults).Store
+	_, resolving := s.Resolve(t.Context(), document.Ref{Tenant: tn, Connection: "shop", Type: "order", External: "1"})
+	_, reading := s.Positions(t.Context(), tn, "MAIN", []string{"A", "B", "C"})
+	for what, err := range map[string]error{"resolving": resolving, "reading positions": reading} {
+		if f := fault.Of(err); f == nil || f.Kind != fault.Retryable || f.Class != fault.RateLimited {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := faults.Count(awsfault.Partial); n < 20 || n > 24 {
+		t.Errorf("asked %d times, want each unread batch ten times", n)
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/waybillhq/waybill/internal/retail"
@@ -174,27 +173,23 @@ func (s *Store) apply(ctx context.Context, t retail.Tenant, m stock.Move) error 
 func (s *Store) Positions(ctx context.Context, t retail.Tenant, location string, skus []string) (map[string]stock.Position, error) {
 	out := map[string]stock.Position{}
 	unique := slices.Compact(slices.Sorted(slices.Values(skus)))
-	for chunk := range slices.Chunk(unique, batchGet) {
-		keys := make([]map[string]types.AttributeValue, 0, len(chunk))
-		for _, sku := range chunk {
-			keys = append(keys, item{"pk": str(skuPK(t, sku)), "sk": str(positionSK(location))})
+	keys := make([]item, len(unique))
+	for i, sku := range unique {
+		keys[i] = item{"pk": str(skuPK(t, sku)), "sk": str(positionSK(location))}
+	}
+	err := s.getAll(ctx, s.tables.Inventory, keys, func(page []item) error {
+		var items []positionItem
+		if err := attributevalue.UnmarshalListOfMaps(page, &items); err != nil {
+			return err
 		}
-		request := map[string]types.KeysAndAttributes{s.tables.Inventory: {Keys: keys, ConsistentRead: aws.Bool(true)}}
-		for len(request) > 0 {
-			res, err := s.db.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: request})
-			if err != nil {
-				return nil, fmt.Errorf("reading positions: %w", err)
-			}
-			var items []positionItem
-			if err := attributevalue.UnmarshalListOfMaps(res.Responses[s.tables.Inventory], &items); err != nil {
-				return nil, fmt.Errorf("decoding positions: %w", err)
-			}
-			for _, it := range items {
-				out[it.SKU] = stock.Position{SKU: it.SKU, Location: it.Location, OnHand: it.OnHand, Reserved: it.Reserved,
-					Damaged: it.Damaged, QualityHold: it.QualityHold, Unreserved: it.Unreserved, Version: it.Version}
-			}
-			request = res.UnprocessedKeys
+		for _, it := range items {
+			out[it.SKU] = stock.Position{SKU: it.SKU, Location: it.Location, OnHand: it.OnHand, Reserved: it.Reserved,
+				Damaged: it.Damaged, QualityHold: it.QualityHold, Unreserved: it.Unreserved, Version: it.Version}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading positions: %w", err)
 	}
 	return out, nil
 }
