@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+
+	"github.com/waybillhq/waybill/internal/fault"
 )
 
 // Source is the source of all events.
@@ -36,9 +38,18 @@ type Bus struct {
 	Name   string
 }
 
-// Publish sends up to ten events and returns the indexes of those that were
-// refused.
+// MaxBatch is the number of events that one call takes.
+const MaxBatch = 10
+
+// Publish sends up to MaxBatch events and returns the indexes of those that
+// were refused.
 func (b Bus) Publish(ctx context.Context, events []Event) (refused []int, err error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	if len(events) > MaxBatch {
+		return nil, fault.New(fault.Permanent, fault.Internal, "%d events in one call; the bus takes %d", len(events), MaxBatch)
+	}
 	in := &eventbridge.PutEventsInput{}
 	for _, e := range events {
 		detail, err := json.Marshal(e)
