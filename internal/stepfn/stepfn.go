@@ -4,10 +4,12 @@ package stepfn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -20,7 +22,7 @@ type Machines struct {
 }
 
 // Start begins an execution. Its input is ids only; its run fences it, so a
-// second start is harmless.
+// second start is harmless, and one that the machine remembers is the same.
 func (m Machines) Start(ctx context.Context, t document.Task) error {
 	arn, ok := m.ARNs[t.Type]
 	if !ok || arn == "" {
@@ -30,9 +32,11 @@ func (m Machines) Start(ctx context.Context, t document.Task) error {
 	if err != nil {
 		return fmt.Errorf("encoding a task: %w", err)
 	}
-	if _, err := m.Client.StartExecution(ctx, &sfn.StartExecutionInput{
+	_, err = m.Client.StartExecution(ctx, &sfn.StartExecutionInput{
 		StateMachineArn: &arn, Input: aws.String(string(input)), Name: aws.String(fmt.Sprintf("%s-%d", t.ID, t.Run)),
-	}); err != nil {
+	})
+	var before *types.ExecutionAlreadyExists
+	if err != nil && !errors.As(err, &before) {
 		return fmt.Errorf("starting the machine of %s %s: %w", t.Type, t.ID, err)
 	}
 	return nil
