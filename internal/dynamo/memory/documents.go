@@ -118,9 +118,6 @@ func (s *Store) index(k document.Key, due time.Time) {
 		return
 	}
 	from := s.o.Now().Add(time.Duration(s.o.Dice.Int64N(int64(s.o.IndexLag) + 1)))
-	if waiting := s.coming[k]; len(waiting) > 0 && from.Before(waiting[len(waiting)-1].from) {
-		from = waiting[len(waiting)-1].from
-	}
 	s.coming[k] = append(s.coming[k], indexed{from, due})
 }
 
@@ -132,7 +129,8 @@ func (s *Store) show(k document.Key, due time.Time) {
 	}
 }
 
-// catchUp shows what the clock has reached.
+// catchUp shows what the clock has reached, of one document in the order of its
+// commits.
 func (s *Store) catchUp() {
 	if len(s.coming) == 0 {
 		return
