@@ -16,9 +16,12 @@ import (
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo"
 	"github.com/waybillhq/waybill/internal/dynamo/drivertest"
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/local/deploy"
 	"github.com/waybillhq/waybill/internal/local/localtest"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
 )
 
 // deployed deploys the template's own tables into an account of its own.
@@ -67,24 +70,91 @@ func TestTheStoreInDynamoDBPassesTheSuite(t *testing.T) {
 // Every second attempt of an operation is befallen, so that each call needs at
 // least two: what the SDK or the caller repeats must have happened once.
 func TestTheStoreInDynamoDBPassesTheSuiteUnderFaults(t *testing.T) {
+	mixes := map[string][]awsfault.Rule{}
 	for _, kind := range awsfault.Kinds() {
-		t.Run(string(kind), func(t *testing.T) {
-			rule := awsfault.Rule{Kind: kind, Every: 2}
-			if kind == awsfault.Conflict {
-				// The caller begins again with all of its transactions, so that a
-				// fixed rhythm would never let the last of them through.
-				rule = awsfault.Rule{Kind: kind, Chance: 0.4}
-			}
-			befallen := 0
+		mixes[string(kind)] = []awsfault.Rule{{Kind: kind, Every: 2}}
+		mixes["mix"] = append(mixes["mix"], awsfault.Rule{Kind: kind, Chance: 0.07})
+	}
+	// The caller begins again with all of its transactions, so that a fixed
+	// rhythm would never let the last of them through.
+	mixes[string(awsfault.Conflict)] = []awsfault.Rule{{Kind: awsfault.Conflict, Chance: 0.4}}
+	for name, rules := range mixes {
+		t.Run(name, func(t *testing.T) {
+			befallen := map[awsfault.Kind]int{}
 			drivertest.Run(t, func(t *testing.T) drivertest.Driver {
-				faults := awsfault.New(rand.New(rand.NewPCG(1, 2)), rule)
-				t.Cleanup(func() { befallen += faults.Count(kind) })
+				faults := awsfault.New(rand.New(rand.NewPCG(1, 2)), rules...)
+				t.Cleanup(func() {
+					for _, r := range rules {
+						befallen[r.Kind] += faults.Count(r.Kind)
+					}
+				})
 				return driver(t, faults)
 			})
-			if befallen == 0 {
-				t.Error("nothing was befallen")
+			for _, r := range rules {
+				if befallen[r.Kind] == 0 {
+					t.Errorf("nothing was befallen by %s", r.Kind)
+				}
 			}
 		})
+	}
+}
+
+// The SDK gives up, and the caller does not know that it was done.
+func TestACallerWhoHeardNothingRepeatsAndNothingHappensTwice(t *testing.T) {
+	tn, err := retail.ParseTenant("acme")
+	must(t, err)
+	item := []stock.Item{{SKU: "A", Location: "MAIN", Line: "1", Quantity: 3}}
+	open := []stock.Move{{SKU: "A", Location: "MAIN", Type: "opening", Connection: "erp", Document: "opening", Line: "A", OnHand: 10,
+		OccurredAt: drivertest.Now, RecordedAt: drivertest.Now}}
+	record := effect.Record{Subject: effect.Subject{Tenant: tn, Type: document.Order, ID: "o1"}, Key: "e", Holder: "a", Status: effect.Sending,
+		LeaseUntil: drivertest.Now, SentAt: drivertest.Now, Version: 1}
+	for _, step := range []struct {
+		name             string
+		do               func(s drivertest.Store) error
+		onHand, reserved int64
+	}{
+		{"opening", func(s drivertest.Store) error { return s.Apply(t.Context(), tn, open) }, 10, 0},
+		{"reserving", func(s drivertest.Store) error { return s.Reserve(t.Context(), tn, "o1", item, drivertest.Now) }, 10, 3},
+		{"releasing", func(s drivertest.Store) error { return s.Release(t.Context(), tn, "o1", item, drivertest.Now) }, 10, 0},
+		{"recording", func(s drivertest.Store) error {
+			there, err := s.Create(t.Context(), record)
+			if err == nil && there != nil {
+				t.Errorf("the record is another's: %+v", there)
+			}
+			return err
+		}, 10, 0},
+		{"confirming", func(s drivertest.Store) error { return s.Update(t.Context(), record) }, 10, 0},
+		{"leasing", func(s drivertest.Store) error {
+			l, err := s.Begin(t.Context(), tn, "shop", "e1", "a", drivertest.Now, drivertest.Now.Add(time.Minute))
+			if err == nil && l != inbox.Mine {
+				t.Errorf("the lease is another's: %v", l)
+			}
+			return err
+		}, 10, 0},
+	} {
+		cfg, tables := deployed(t)
+		plain := dynamo.New(cfg, tables)
+		if step.name != "opening" {
+			must(t, plain.Apply(t.Context(), tn, open))
+		}
+		switch step.name {
+		case "releasing":
+			must(t, plain.Reserve(t.Context(), tn, "o1", item, drivertest.Now))
+		case "confirming":
+			_, err := plain.Create(t.Context(), record)
+			must(t, err)
+		}
+		faults := awsfault.New(nil, awsfault.Rule{Kind: awsfault.Lost, Operations: []string{"PutItem", "TransactWriteItems"}, Every: 1, Times: 10})
+		s := dynamo.New(faults.Configure(cfg), tables)
+		if err := step.do(s); err == nil {
+			t.Errorf("%s: the loss of every answer is no error", step.name)
+		}
+		must(t, step.do(s))
+		ps, err := plain.Positions(t.Context(), tn, "MAIN", []string{"A"})
+		must(t, err)
+		if p := ps["A"]; p.OnHand != step.onHand || p.Reserved != step.reserved || p.Unreserved != step.onHand-step.reserved {
+			t.Errorf("%s: %+v", step.name, p)
+		}
 	}
 }
 
