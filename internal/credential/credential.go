@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -60,13 +61,25 @@ func (s Sealer) Seal(ctx context.Context, t retail.Tenant, connection string, v 
 }
 
 // Open decrypts what Seal made for the same connection into v, with one call
-// of KMS.
+// of KMS. What was sealed for another connection, or was touched, is Permanent:
+// no attempt opens it.
 func (s Sealer) Open(ctx context.Context, t retail.Tenant, connection string, sealed []byte, v any) error {
+	wrong := func(err error, doing string) error {
+		return fault.Wrap(fault.Permanent, fault.Configuration, err, "%s", doing).At("connection", connection)
+	}
 	var e envelope
 	if err := json.Unmarshal(sealed, &e); err != nil {
-		return fmt.Errorf("decoding a sealed secret of connection %s: %w", connection, err)
+		return wrong(err, "decoding a sealed secret")
+	}
+	if len(e.Key) == 0 {
+		return wrong(errNoKey, "decoding a sealed secret")
 	}
 	dk, err := s.KMS.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: e.Key, EncryptionContext: binding(t, connection)})
+	var invalid *types.InvalidCiphertextException
+	var another *types.IncorrectKeyException
+	if errors.As(err, &invalid) || errors.As(err, &another) {
+		return wrong(err, "opening the data key")
+	}
 	if err != nil {
 		return fmt.Errorf("opening the data key of connection %s: %w", connection, err)
 	}
@@ -75,19 +88,22 @@ func (s Sealer) Open(ctx context.Context, t retail.Tenant, connection string, se
 		return err
 	}
 	if len(e.Nonce) != box.NonceSize() {
-		return fmt.Errorf("opening a secret of connection %s: %w", connection, errNonce)
+		return wrong(errNonce, "opening a secret")
 	}
 	plain, err := box.Open(nil, e.Nonce, e.Box, nil)
 	if err != nil {
-		return fmt.Errorf("opening a secret of connection %s: %w", connection, err)
+		return wrong(err, "opening a secret")
 	}
 	if err := json.Unmarshal(plain, v); err != nil {
-		return fmt.Errorf("decoding a secret of connection %s: %w", connection, err)
+		return wrong(err, "decoding a secret")
 	}
 	return nil
 }
 
-var errNonce = errors.New("the nonce has the wrong size")
+var (
+	errNonce = errors.New("the nonce has the wrong size")
+	errNoKey = errors.New("it has no data key")
+)
 
 func gcm(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
