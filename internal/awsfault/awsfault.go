@@ -97,13 +97,17 @@ func (i *Injector) Count(k Kind) int {
 	return i.n[k]
 }
 
-// Configure makes clients subject to the rules. They repeat a call up to ten
-// times and without a wait, so that tests need none.
+// Attempts is how often configured clients try a call: so often that calls at
+// once, of which chance befalls every second attempt, all come through.
+const Attempts = 30
+
+// Configure makes clients subject to the rules. They repeat a call without a
+// wait, so that tests need none.
 func (i *Injector) Configure(cfg aws.Config) aws.Config {
 	cfg.APIOptions = i.Attach(cfg.APIOptions)
 	cfg.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts, o.RateLimiter = 10, ratelimit.None
+			o.MaxAttempts, o.RateLimiter = Attempts, ratelimit.None
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
 		})
 	}

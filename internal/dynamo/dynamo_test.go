@@ -73,7 +73,7 @@ func TestTheStoreInDynamoDBPassesTheSuiteUnderFaults(t *testing.T) {
 	mixes := map[string][]awsfault.Rule{}
 	for _, kind := range awsfault.Kinds() {
 		mixes[string(kind)] = []awsfault.Rule{{Kind: kind, Every: 2}}
-		mixes["mix"] = append(mixes["mix"], awsfault.Rule{Kind: kind, Chance: 0.07})
+		mixes["mix"] = append(mixes["mix"], awsfault.Rule{Kind: kind, Chance: 0.15})
 	}
 	// The caller begins again with all of its transactions, so that a fixed
 	// rhythm would never let the last of them through.
@@ -144,7 +144,7 @@ func TestACallerWhoHeardNothingRepeatsAndNothingHappensTwice(t *testing.T) {
 			_, err := plain.Create(t.Context(), record)
 			must(t, err)
 		}
-		faults := awsfault.New(nil, awsfault.Rule{Kind: awsfault.Lost, Operations: []string{"PutItem", "TransactWriteItems"}, Every: 1, Times: 10})
+		faults := awsfault.New(nil, awsfault.Rule{Kind: awsfault.Lost, Operations: []string{"PutItem", "TransactWriteItems"}, Every: 1, Times: awsfault.Attempts})
 		s := dynamo.New(faults.Configure(cfg), tables)
 		if err := step.do(s); err == nil {
 			t.Errorf("%s: the loss of every answer is no error", step.name)

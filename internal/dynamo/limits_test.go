@@ -68,7 +68,7 @@ func TestABatchThatStaysUnreadEndsAsRetryable(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if n := faults.Count(awsfault.Partial); n < 20 || n > 24 {
-		t.Errorf("asked %d times, want each unread batch ten times", n)
+	if n := faults.Count(awsfault.Partial); n < 2*awsfault.Attempts || n > 2*awsfault.Attempts+4 {
+		t.Errorf("asked %d times, want each unread batch %d times", n, awsfault.Attempts)
 	}
 }
