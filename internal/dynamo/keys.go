@@ -4,6 +4,8 @@
 package dynamo
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -37,29 +39,31 @@ const (
 	partnerPK = "PARTNER"
 )
 
-func documentPK(k document.Key) string    { return k.Tenant.Key(k.Type, k.ID) }
-func subjectPK(s effect.Subject) string   { return s.Tenant.Key(s.Type, s.ID) }
-func bodySK(version int64) string         { return fmt.Sprintf("DOC#%010d", version) }
-func bodyPartSK(v int64, n int) string    { return fmt.Sprintf("LINE#%010d#%04d", v, n) }
-func stepSK(seq int64) string             { return fmt.Sprintf("STEP#%010d", seq) }
-func effectSK(key string) string          { return "EFFECT#" + key }
-func pendingSK(p document.Pending) string { return "PENDING#" + p.SourceVersion + "#" + p.EventID }
+func documentPK(k document.Key) string  { return k.Tenant.Key(k.Type, k.ID) }
+func subjectPK(s effect.Subject) string { return s.Tenant.Key(s.Type, s.ID) }
+func bodySK(version int64) string       { return fmt.Sprintf("DOC#%010d", version) }
+func bodyPartSK(v int64, n int) string  { return fmt.Sprintf("LINE#%010d#%04d", v, n) }
+func stepSK(seq int64) string           { return fmt.Sprintf("STEP#%010d", seq) }
+func effectSK(key string) string        { return "EFFECT#" + key }
+func pendingSK(p document.Pending) string {
+	return "PENDING#" + bounded(p.SourceVersion) + "#" + bounded(p.EventID)
+}
 func refPK(r document.Ref) string {
-	return r.Tenant.Key("REF", r.Connection, r.Type, r.External)
+	return r.Tenant.Key("REF", r.Connection, r.Type, bounded(r.External))
 }
 func exceptionSK(id string) string { return "X#" + id }
 func inboxPK(t retail.Tenant, connection, event string) string {
-	return t.Key("C", connection, "E", event)
+	return t.Key("C", connection, "E", bounded(event))
 }
 func configPK(t retail.Tenant) string                  { return t.Key("CONFIG") }
 func versionSK(v int64) string                         { return fmt.Sprintf("V#%08d", v) }
 func credentialPK(t retail.Tenant, conn string) string { return t.Key("CREDENTIAL", conn) }
 func hookPK(t retail.Tenant, token string) string      { return t.Key("HOOK", token) }
 func watermarkPK(t retail.Tenant, conn string) string  { return t.Key("WATERMARK", conn) }
-func skuPK(t retail.Tenant, sku string) string         { return t.Key("S", sku) }
+func skuPK(t retail.Tenant, sku string) string         { return t.Key("S", bounded(sku)) }
 func positionSK(location string) string                { return "POS#" + location }
 func holdSK(order, line, location string) string {
-	return "HOLD#" + order + "#" + line + "#" + location
+	return "HOLD#" + order + "#" + bounded(line) + "#" + location
 }
 func movementSK(hash string) string { return "MOVE#" + hash }
 func dueShard(k document.Key) string {
@@ -68,6 +72,16 @@ func dueShard(k document.Key) string {
 	return shardName(int(h.Sum32() % document.Shards))
 }
 func shardName(n int) string { return fmt.Sprintf("D#%02d", n) }
+
+// bounded stands for a vendor's id in a key. DynamoDB bounds keys, but nobody
+// bounds what a header or a catalogue holds: a long id is known by its hash.
+func bounded(id string) string {
+	if len(id) <= 256 {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return "sha256-" + hex.EncodeToString(sum[:])
+}
 
 // stamp is a time as stored: fixed width, so that text order is time order.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }

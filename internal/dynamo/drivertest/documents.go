@@ -39,6 +39,7 @@ var documentTests = []test{
 	{"ExternalIDsAreResolvedBeyondOneBatch", manyRefs},
 	{"OpenExceptionsAreListedToTheirEndOldestFirst", exceptions},
 	{"TheStreamCarriesEachEntryOfADocumentOnceInOrder", streamOrder},
+	{"AVendorsIDMayBeOfAnyLength", longIDs},
 }
 
 func newHead(tn retail.Tenant, id string) document.Head {
@@ -637,4 +638,33 @@ func streamOrder(t *testing.T, d Driver) {
 		got[e.Key.ID] = append(got[e.Key.ID], e.Step)
 	}
 	same(t, "stream", want, got)
+}
+
+// longIDs: what a header or a catalogue holds is not bounded as keys are.
+func longIDs(t *testing.T, d Driver) {
+	ctx, tn := t.Context(), tenant(t, "acme")
+	long := strings.Repeat("x", 5000)
+	for _, end := range []string{"1", "2"} {
+		id := long + end
+		h := newHead(tn, "o"+end)
+		if l := begin(t, d, id, "a", Now); l != inbox.Mine {
+			t.Errorf("leasing …%s: %v", end, l)
+		}
+		if l := begin(t, d, id, "b", Now); l != inbox.Busy {
+			t.Errorf("leasing …%s again: %v", end, l)
+		}
+		must(t, d.Store.Commit(ctx, document.Transaction{
+			Changes: []document.Change{{Head: h, Refs: []document.Ref{orderRef(tn, id)}}},
+			Pending: []document.Pending{{Key: h.Key, SourceVersion: "v2", EventID: id, At: Now}},
+			Inbox:   &document.InboxDone{Tenant: tn, Connection: "shop", Event: id, Holder: "a", At: Now},
+		}))
+		found, err := d.Store.Resolve(ctx, orderRef(tn, id))
+		must(t, err)
+		same(t, "resolved", map[document.Ref]document.Key{orderRef(tn, id): h.Key}, found)
+		receive(t, d, tn, id, 5)
+		must(t, d.Store.Reserve(ctx, tn, h.ID, []stock.Item{item(id, id, 2)}, Now))
+		stands(t, d, tn, id, 5, 2)
+		must(t, d.Store.Release(ctx, tn, h.ID, []stock.Item{item(id, id, 2)}, Now))
+		stands(t, d, tn, id, 5, 0)
+	}
 }
