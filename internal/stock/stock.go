@@ -78,7 +78,8 @@ type Store interface {
 	Reserve(ctx context.Context, t retail.Tenant, order string, items []Item, now time.Time) error
 	// Release gives back what the order holds of the items.
 	Release(ctx context.Context, t retail.Tenant, order string, items []Item, now time.Time) error
-	// Apply records movements, all or none; recorded ones are skipped.
+	// Apply records movements one after another; recorded ones are skipped, so
+	// that a call that ended half-way is repeated as a whole.
 	Apply(ctx context.Context, t retail.Tenant, moves []Move) error
 	// Positions reads positions consistently; unknown ones are absent.
 	Positions(ctx context.Context, t retail.Tenant, location string, skus []string) (map[string]Position, error)
