@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 
+	"github.com/waybillhq/waybill/internal/awsfault"
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
 	"github.com/waybillhq/waybill/internal/local/build"
 	"github.com/waybillhq/waybill/internal/local/deploy"
@@ -267,6 +269,40 @@ func TestACodeFolderWithoutAnArchiveIsNamed(t *testing.T) {
 	var te *deploy.TemplateError
 	if !errors.As(err, &te) || te.Resource != "Hello" || filepath.Base(te.Path) != "flows.yaml" {
 		t.Errorf("got %v, want an error that names Hello in flows.yaml", err)
+	}
+}
+
+// A connection that breaks after CloudFormation has begun makes the SDK send
+// the request again, which is then refused or finds nothing to do.
+func TestACreationOrUpdateWhoseAnswerIsLostIsNotTakenForAFailure(t *testing.T) {
+	cfg := localtest.Config(t)
+	dir := t.TempDir()
+	template := filepath.Join(dir, "template.yaml")
+	deployed := func(faults *awsfault.Injector, value string) map[string]string {
+		t.Helper()
+		text := "AWSTemplateFormatVersion: \"2010-09-09\"\nResources:\n  Topic: { Type: \"AWS::SNS::Topic\" }\nOutputs:\n  Said: { Value: " + value + " }\n"
+		if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		url, err := deploy.Package(t.Context(), deploy.Options{AWS: cfg, Bucket: "artefacts-" + localtest.Account(), Template: template})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := deploy.Deploy(t.Context(), faults.Configure(cfg), deploy.Stack{Name: "lossy", TemplateURL: url})
+		if err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		return out
+	}
+	faults := awsfault.New(rand.New(rand.NewPCG(1, 2)), awsfault.Rule{Kind: awsfault.Lost, Operations: []string{"CreateStack", "UpdateStack"}, Every: 2})
+	if out := deployed(faults, "one"); out["Said"] != "one" {
+		t.Errorf("created with %v", out)
+	}
+	if out := deployed(faults, "two"); out["Said"] != "two" {
+		t.Errorf("updated to %v", out)
+	}
+	if n := faults.Count(awsfault.Lost); n < 2 {
+		t.Errorf("%d answers were lost", n)
 	}
 }
 

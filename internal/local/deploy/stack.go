@@ -65,7 +65,20 @@ type deployer struct {
 	stack  Stack
 }
 
+// deploy begins again where the stack came to exist after it was looked for:
+// CloudFormation knows no repeats, so a creation whose answer was lost and that
+// was sent again looks like somebody else's. What is there is brought up to
+// date either way.
 func (d *deployer) deploy(ctx context.Context) (map[string]string, error) {
+	outputs, err := d.once(ctx)
+	var exists *types.AlreadyExistsException
+	if errors.As(err, &exists) {
+		return d.once(ctx)
+	}
+	return outputs, err
+}
+
+func (d *deployer) once(ctx context.Context) (map[string]string, error) {
 	current, err := d.find(ctx, d.stack.Name)
 	if err != nil {
 		return nil, err
@@ -89,7 +102,8 @@ func (d *deployer) deploy(ctx context.Context) (map[string]string, error) {
 	if current == nil {
 		id, err = d.create(ctx)
 	} else if id, err = d.update(ctx); unchanged(err) {
-		return outputs(current), nil
+		// An update that was sent again may have changed it after all.
+		id, err = *current.StackId, nil
 	}
 	if err != nil {
 		return nil, err
