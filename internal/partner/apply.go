@@ -169,8 +169,11 @@ func (p *Plan) compareRetailer(ctx context.Context, s Store, seal Sealer, r Reta
 	if err != nil {
 		return err
 	}
-	// A hook without an address yet is stored too.
-	x.store = len(diff) > 0 || slices.ContainsFunc(x.next.Connections, func(c tenancy.Connection) bool { return len(r.Hooks[c.ID]) > 0 && c.Hook == "" })
+	// Hooks are not compared as fields; one that comes or goes is stored too.
+	x.store = len(diff) > 0 || slices.ContainsFunc(x.next.Connections, func(c tenancy.Connection) bool {
+		old, _ := current.Connection(c.ID)
+		return (old.Hook != "") != (len(r.Hooks[c.ID]) > 0)
+	})
 	p.add(of, append(diff, notes...)...)
 	p.retailer = append(p.retailer, x)
 	return nil

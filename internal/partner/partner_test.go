@@ -329,6 +329,19 @@ func TestAConnectionThatIsTakenAwayLosesItsCredentialAndHook(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatDeliversNoMoreLosesItsHookOnce(t *testing.T) {
+	s := newStack()
+	s.apply(t, goodRetailer, env)
+	silent := strings.Replace(goodRetailer, "    webhook_secrets: [\"${HOOK}\"]\n", "", 1)
+	if plan := s.apply(t, silent, env); plan.Empty() || len(s.hooks) != 0 || s.retailers["north"].Connections[0].Hook != "" {
+		t.Errorf("hooks %v, connection %+v;\n%s", s.hooks, s.retailers["north"].Connections[0], shown(plan))
+	}
+	writes := s.writes
+	if plan := s.apply(t, silent, env); !plan.Empty() || s.writes != writes {
+		t.Errorf("the second plan is\n%s", shown(plan))
+	}
+}
+
 func TestARetailerWithoutAFileStays(t *testing.T) {
 	s := newStack()
 	south, err := retail.ParseTenant("south")
