@@ -97,13 +97,9 @@ func deployTo(ctx context.Context, cfg aws.Config, account, top string, env depl
 		return nil, err
 	}
 	say("✓ %d functions for %s  %.1f s", len(functions), arch, time.Since(began).Seconds())
-	code := map[string]string{}
-	for _, f := range functions {
-		code[f.Dir] = f.Zip
-	}
 	began = time.Now()
 	url, err := deploy.Package(ctx, deploy.Options{AWS: cfg, Bucket: "waybill-artifacts-" + account + "-" + cfg.Region,
-		Template: filepath.Join(top, "template.yaml"), Code: code})
+		Template: filepath.Join(top, "template.yaml"), Code: build.Archives(functions)})
 	if err != nil {
 		return nil, err
 	}

@@ -44,28 +44,34 @@ func (s *Store) Retailer(ctx context.Context, t retail.Tenant) (tenancy.Retailer
 // it. r.Version must be the current version plus one; a concurrent apply makes
 // it fail with document.ErrConflict.
 func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
-	data, err := json.Marshal(r)
+	ws, err := s.newVersion(configPK(r.Tenant), r.Version, r)
 	if err != nil {
-		return fmt.Errorf("encoding retailer %s: %w", r.Tenant, err)
-	}
-	version, err := put(s.tables.Config, configItem{configPK(r.Tenant), versionSK(r.Version), r.Version, string(data)},
-		"attribute_not_exists(pk)", nil, errVersion)
-	if err != nil {
-		return err
-	}
-	condition, values := "version = :v", item{":v": num(r.Version - 1)}
-	if r.Version == 1 {
-		condition, values = "attribute_not_exists(pk)", nil
-	}
-	current, err := put(s.tables.Config, configItem{configPK(r.Tenant), currentKey, r.Version, string(data)}, condition, values, errVersion)
-	if err != nil {
-		return err
+		return fmt.Errorf("applying retailer %s: %w", r.Tenant, err)
 	}
 	listed, err := put(s.tables.Config, configItem{PK: tenantsPK, SK: r.Tenant.String()}, "", nil, nil)
 	if err != nil {
 		return err
 	}
-	return s.transact(ctx, []write{version, current, listed})
+	return s.transact(ctx, append(ws, listed))
+}
+
+// newVersion writes v as an immutable version, and as the current one if that
+// is the version before.
+func (s *Store) newVersion(pk string, version int64, v any) ([]write, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a configuration: %w", err)
+	}
+	kept, err := put(s.tables.Config, configItem{pk, versionSK(version), version, string(data)}, "attribute_not_exists(pk)", nil, errVersion)
+	if err != nil {
+		return nil, err
+	}
+	condition, values := "version = :v", item{":v": num(version - 1)}
+	if version == 1 {
+		condition, values = "attribute_not_exists(pk)", nil
+	}
+	current, err := put(s.tables.Config, configItem{pk, currentKey, version, string(data)}, condition, values, errVersion)
+	return []write{kept, current}, err
 }
 
 // errVersion is document.ErrConflict in words for whoever applies.

@@ -32,24 +32,11 @@ func (s *Store) Partner(ctx context.Context) (tenancy.Partner, error) {
 // p.Version must be the current version plus one; a concurrent apply makes it
 // fail with document.ErrConflict.
 func (s *Store) PutPartner(ctx context.Context, p tenancy.Partner) error {
-	data, err := json.Marshal(p)
+	ws, err := s.newVersion(partnerPK, p.Version, p)
 	if err != nil {
-		return fmt.Errorf("encoding the partner: %w", err)
+		return fmt.Errorf("applying the partner: %w", err)
 	}
-	version, err := put(s.tables.Config, configItem{partnerPK, versionSK(p.Version), p.Version, string(data)},
-		"attribute_not_exists(pk)", nil, errVersion)
-	if err != nil {
-		return err
-	}
-	condition, values := "version = :v", item{":v": num(p.Version - 1)}
-	if p.Version == 1 {
-		condition, values = "attribute_not_exists(pk)", nil
-	}
-	current, err := put(s.tables.Config, configItem{partnerPK, currentKey, p.Version, string(data)}, condition, values, errVersion)
-	if err != nil {
-		return err
-	}
-	return s.transact(ctx, []write{version, current})
+	return s.transact(ctx, ws)
 }
 
 // DeleteCredential removes a connection's sealed secrets; one that is gone

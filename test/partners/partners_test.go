@@ -45,11 +45,7 @@ func open(t *testing.T, root, name string, functions []build.Function) *account 
 	if env.Region != "" {
 		a.cfg.Region = env.Region
 	}
-	code := map[string]string{}
-	for _, f := range functions {
-		code[f.Dir] = f.Zip
-	}
-	url, err := deploy.Package(t.Context(), deploy.Options{AWS: a.cfg, Bucket: "artifacts-" + a.id, Template: filepath.Join(root, "template.yaml"), Code: code})
+	url, err := deploy.Package(t.Context(), deploy.Options{AWS: a.cfg, Bucket: "artifacts-" + a.id, Template: filepath.Join(root, "template.yaml"), Code: build.Archives(functions)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,9 +51,19 @@ type Answer struct {
 	Body   string
 }
 
-// VisibleAfter is the header by which a call that goes on to a simulator says
+// visibleAfter is the header by which a call that goes on to a simulator says
 // for how many seconds its effect is hidden from reads.
-const VisibleAfter = "X-Simulator-Visible-After"
+const visibleAfter = "X-Simulator-Visible-After"
+
+// HiddenFor reads how long a simulator shall hide the effect of a call from
+// reads.
+func HiddenFor(r *http.Request) time.Duration {
+	s, err := strconv.ParseFloat(r.Header.Get(visibleAfter), 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(s * float64(time.Second))
+}
 
 // silence is how long a time-out keeps silent where no rule says otherwise:
 // longer than a client waits.
@@ -277,7 +287,7 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 		i.After(wait, func() { i.do(r, body) })
 		panic(http.ErrAbortHandler)
 	case "visible_delayed":
-		r.Header.Set(VisibleAfter, strconv.FormatFloat(rule.Seconds, 'f', -1, 64))
+		r.Header.Set(visibleAfter, strconv.FormatFloat(rule.Seconds, 'f', -1, 64))
 		i.Next.ServeHTTP(w, r)
 	case "truncated":
 		rec := i.do(r, body)

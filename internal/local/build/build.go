@@ -46,6 +46,15 @@ func (e *CompileError) Error() string { return "building the functions:\n" + e.O
 // ErrNoFunctions says that there is nothing to build.
 var ErrNoFunctions = errors.New("no functions/*/main.go found")
 
+// Archives maps each function's folder to its archive.
+func Archives(functions []Function) map[string]string {
+	out := make(map[string]string, len(functions))
+	for _, f := range functions {
+		out[f.Dir] = f.Zip
+	}
+	return out
+}
+
 // Functions builds all functions. What did not change is neither linked nor
 // packed again, and the same source gives the same archive, byte by byte.
 //

@@ -193,12 +193,8 @@ func (d *Demo) awsConfig() aws.Config {
 }
 
 func (d *Demo) deploy(ctx context.Context, c Config, functions []build.Function) error {
-	code := map[string]string{}
-	for _, f := range functions {
-		code[f.Dir] = f.Zip
-	}
 	cfg := d.awsConfig()
-	url, err := deploy.Package(ctx, deploy.Options{AWS: cfg, Bucket: "artifacts", Template: filepath.Join(c.Root, "template.yaml"), Code: code})
+	url, err := deploy.Package(ctx, deploy.Options{AWS: cfg, Bucket: "artifacts", Template: filepath.Join(c.Root, "template.yaml"), Code: build.Archives(functions)})
 	if err != nil {
 		return err
 	}

@@ -51,12 +51,3 @@ func Vendor() faulty.Vendor {
 
 // Topic reads a delivery's topic.
 func Topic(h http.Header) string { return h.Get("x-webhook-topic") }
-
-// hiddenFor reads how long the effect of a call is hidden from reads.
-func hiddenFor(r *http.Request) time.Duration {
-	s, err := strconv.ParseFloat(r.Header.Get(faulty.VisibleAfter), 64)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(s * float64(time.Second))
-}

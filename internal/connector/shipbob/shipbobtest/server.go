@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
 
 // Options configure a simulated account. The zero value of a field gives the
@@ -203,7 +205,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r, body)
 		return
 	}
-	s.hide = hiddenFor(r)
+	s.hide = faulty.HiddenFor(r)
 	a := s.serve(r, body)
 	s.hide = 0
 	s.requests = append(s.requests, Request{At: s.opts.Now().UTC(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Status: a.status, Bytes: len(body)})

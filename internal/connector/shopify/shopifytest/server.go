@@ -26,6 +26,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
 
 // Version is the API version that the simulator speaks.
@@ -181,7 +183,7 @@ func (s *Server) vendor(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := Request{Time: s.opts.Now(), Method: r.Method, Path: r.URL.Path}
-	s.hide = hiddenFor(r)
+	s.hide = faulty.HiddenFor(r)
 	status, out := s.answer(r, body, &rec)
 	s.hide = 0
 	rec.Status = status
