@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"syscall"
@@ -116,6 +118,7 @@ func TestEveryJourneyEndsInTheCrossCheck(t *testing.T) {
 		t.Run("a shopper's order is closed everywhere", straight)
 		t.Run("a storm of duplicates is one order", storm)
 		t.Run("a lost webhook is found by the reconcile", lost)
+		t.Run("an order over 4 MB is refused as a webhook and taken in by the reconcile", oversized)
 		t.Run("an ERP that is down for a while delays and loses nothing", outage)
 		t.Run("a function killed between two effects repeats neither", killed)
 		t.Run("an order of 2,000 lines works", long)
@@ -144,6 +147,41 @@ func storm(t *testing.T) {
 
 func lost(t *testing.T) {
 	o := place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "CANDLE-FIG", Quantity: 1}}, DropWebhook: true})
+	if err := platform.Invoke(t.Context(), "OrderReconcile"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, o, retail.Closed, 2*time.Minute)
+}
+
+func oversized(t *testing.T) {
+	other := shopifytest.NewServer(shopifytest.Options{FirstName: 9001})
+	t.Cleanup(other.Close)
+	small, err := other.Place(shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "MUG-STONE", Quantity: 1}}, Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := other.Payload(small.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its ids would be those of an order that the shop has already.
+	raw = bytes.ReplaceAll(raw, []byte("9007199254"), []byte("9107199254"))
+	attribute := fmt.Sprintf(`{"note_attributes":[{"name":"engraving","value":%q}],`, bytes.Repeat([]byte("x"), 4<<20))
+	raw = append([]byte(attribute), regexp.MustCompile(`"note_attributes":\[[^]]*\],?`).ReplaceAll(raw[1:], nil)...)
+	o := place(t, shopifytest.Placement{Payload: raw})
+	refused := false
+	for range 600 {
+		for _, d := range platform.Shop.Deliveries() {
+			refused = refused || d.OrderID == o.ID && d.Status == http.StatusRequestEntityTooLarge
+		}
+		if refused {
+			break
+		}
+		pause(t)
+	}
+	if !refused {
+		t.Error("the webhook was not refused with 413")
+	}
 	if err := platform.Invoke(t.Context(), "OrderReconcile"); err != nil {
 		t.Fatal(err)
 	}
