@@ -3,25 +3,20 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/queue"
 )
 
-// perShard bounds one sweep; the next comes in a minute.
-const perShard = 100
-
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "RESUME_QUEUE")
-	life := p.Life()
-	lambda.Start(func(ctx context.Context) error {
-		tasks, lag, err := life.Overdue(ctx, perShard)
-		if err != nil {
-			return err
-		}
-		p.Metric("document-sweep", "SweeperLag", "Seconds", lag.Seconds(), "overdue", len(tasks))
+	lambda.Start(boot.Sweep(p.Life(), func(ctx context.Context, tasks []document.Task) error {
 		return queue.SendAll(ctx, p.Queues, p.Env("RESUME_QUEUE"), tasks)
-	})
+	}, func(overdue int, lag time.Duration) {
+		p.Metric("document-sweep", "SweeperLag", "Seconds", lag.Seconds(), "overdue", overdue)
+	}))
 }

@@ -58,10 +58,20 @@ func (p *Platform) line(name string, began time.Time, err error, attrs ...any) {
 	}
 }
 
+// Hide makes a received message visible again after d.
+type Hide func(ctx context.Context, receipt string, d time.Duration) error
+
+// Hide is of the queue whose address the variable has.
+func (p *Platform) Hide(variable string) Hide {
+	return func(ctx context.Context, receipt string, d time.Duration) error {
+		return p.Queues.Hide(ctx, p.Env(variable), receipt, d)
+	}
+}
+
 // Batch makes an SQS handler of the handling of one message. A message that
 // failed is redelivered after a wait that doubles with every attempt, so that
 // an outage of minutes does not end in the dead-letter queue.
-func Batch[T any](p *Platform, name, queueURL string, one func(context.Context, T) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+func Batch[T any](p *Platform, name string, hide Hide, one func(context.Context, T) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
 		failed := []events.SQSBatchItemFailure{} // never nil: a null list fails the whole batch
 		for _, rec := range batch.Records {
@@ -83,7 +93,7 @@ func Batch[T any](p *Platform, name, queueURL string, one func(context.Context, 
 				n = 1
 			}
 			wait := max(min(time.Second<<min(n, 10), 10*time.Minute), fault.RetryAfterOf(err))
-			if err := p.Queues.Hide(ctx, queueURL, rec.ReceiptHandle, min(wait, time.Hour)); err != nil {
+			if err := hide(ctx, rec.ReceiptHandle, min(wait, time.Hour)); err != nil {
 				p.Log.Warn(name, "error", err) // the queue's own visibility time-out follows
 			}
 		}
