@@ -71,6 +71,8 @@ func For(cfg aws.Config, env func(string) string, log *slog.Logger) *Platform {
 	cfg.APIOptions = m.Attach(cfg.APIOptions)
 	return &Platform{AWS: cfg, Log: log, Env: env, Meter: m, Queues: queue.Queues{Client: sqs.NewFromConfig(cfg)},
 		Store: dynamo.New(cfg, dynamo.Tables{
+			Jobs: env("JOBS_TABLE"),
+
 			Documents: env("DOCUMENTS_TABLE"), Inventory: env("INVENTORY_TABLE"), Inbox: env("INBOX_TABLE"),
 			Exceptions: env("EXCEPTIONS_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"),
 		})}

@@ -39,6 +39,7 @@ func deployed(t *testing.T) (aws.Config, dynamo.Tables) {
 	return cfg, dynamo.Tables{
 		Documents: out["DocumentsTable"], Inventory: out["InventoryTable"], Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"],
 		Person: out["PersonTable"], Config: out["ConfigTable"], Credentials: out["CredentialsTable"],
+		Jobs: out["JobsTable"],
 	}
 }
 

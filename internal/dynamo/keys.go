@@ -20,6 +20,8 @@ import (
 // Tables names the stack's tables.
 type Tables struct {
 	Documents, Inventory, Inbox, Exceptions, Person, Config, Credentials string
+
+	Jobs string
 }
 
 type item = map[string]types.AttributeValue
@@ -33,6 +35,12 @@ const (
 	secretKey    = "SECRET"
 	hookKey      = "HOOK"
 	watermarkKey = "WATERMARK"
+
+	jobPrefix = "J#"
+	// jobShard is the one partition of the index of due jobs: a stack has some
+	// hundreds of jobs at a time, where a partition takes a thousand writes a
+	// second.
+	jobShard = "D#JOB"
 	// tenantsPK and partnerPK are the keys without a tenant: one lists them, the
 	// other is the partner whose stack this is.
 	tenantsPK = "TENANTS"
@@ -66,6 +74,9 @@ func holdSK(order, line, location string) string {
 	return "HOLD#" + order + "#" + bounded(line) + "#" + location
 }
 func movementSK(hash string) string { return "MOVE#" + hash }
+func jobPK(t retail.Tenant) string  { return t.Key("JOB") }
+func jobSK(id string) string        { return jobPrefix + id }
+func jobKeySK(key string) string    { return "KEY#" + bounded(key) }
 func dueShard(k document.Key) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(documentPK(k)))

@@ -27,6 +27,11 @@ func ParseTenant(s string) (Tenant, error) {
 // String returns the tenant's id, or "" for the zero Tenant.
 func (t Tenant) String() string { return t.id }
 
+// Partner stands where a tenant must and the work is no retailer's but the
+// partner's own, such as a queue that all of them share. No retailer is called
+// so.
+var Partner = Tenant{id: "-"}
+
 // IsZero reports whether t was never parsed.
 func (t Tenant) IsZero() bool { return t.id == "" }
 

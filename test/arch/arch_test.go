@@ -31,13 +31,14 @@ type law struct {
 	why     string
 }
 
-var core = []string{"internal/retail", "internal/fault", "internal/document", "internal/effect", "internal/inbox", "internal/stock"}
+var core = []string{"internal/retail", "internal/fault", "internal/document", "internal/effect", "internal/inbox", "internal/stock", "internal/job"}
 
 var laws = []law{
 	{"internal/retail", nil, "the canonical model depends on nothing"},
 	{"internal/fault", nil, "a fault depends on nothing"},
 	{"internal/flow", append([]string{"internal/flow"}, core...), "a flow reaches AWS, vendors and the network through its own ports"},
 	{"internal/document", core, "a document's life knows no adapter"},
+	{"internal/job", []string{"internal/retail", "internal/fault", "internal/job"}, "a job knows what it works on through its kind alone"},
 	{"internal/effect", core, "the ledger knows no adapter"},
 	{"internal/connector/shopify", []string{"internal/retail", "internal/fault", "internal/effect", "internal/egress"}, "a connector translates, and knows no flow"},
 	{"internal/connector/shipbob", []string{"internal/retail", "internal/fault", "internal/effect", "internal/egress"}, "a connector translates, and knows no flow"},

@@ -12,6 +12,7 @@ import (
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -25,6 +26,7 @@ type Store interface {
 	inbox.Store
 	stock.Store
 	Configuration
+	job.Store
 }
 
 // Configuration is what a partner configures, read and written.
@@ -65,7 +67,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, configurationTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, configurationTests, jobTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}
@@ -112,6 +114,14 @@ func (p patient) PutCredential(ctx context.Context, t retail.Tenant, connection 
 
 func (p patient) PutHook(ctx context.Context, h tenancy.Hook) error {
 	return again(func() error { return p.Store.PutHook(ctx, h) })
+}
+
+func (p patient) OpenJob(ctx context.Context, j job.Job) error {
+	return again(func() error { return p.Store.OpenJob(ctx, j) })
+}
+
+func (p patient) EndJob(ctx context.Context, j job.Job) error {
+	return again(func() error { return p.Store.EndJob(ctx, j) })
 }
 
 // again takes only a fault that is marked as such for a reason to come back: a

@@ -56,6 +56,7 @@ const (
 	persons
 	config
 	credentials
+	jobs
 	tables
 )
 
