@@ -137,7 +137,8 @@ func (c *Connector) answer(body []byte, method string, wrote bool, into any) err
 		Result json.RawMessage   `json:"result"`
 		Error  []json.RawMessage `json:"error"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil || (a.Result == nil && a.Error == nil) {
+	// encoding/json would let broken UTF-8 pass with its bytes replaced.
+	if err := json.Unmarshal(body, &a); err != nil || (a.Result == nil && a.Error == nil) || !utf8.Valid(body) {
 		return perhaps(fault.New(fault.Retryable, fault.Connectivity, "the answer to %s is not JSON-RPC", method), wrote)
 	}
 	if a.Error != nil {
@@ -146,10 +147,15 @@ func (c *Connector) answer(body []byte, method string, wrote bool, into any) err
 	if into == nil {
 		return nil
 	}
-	if err := json.Unmarshal(a.Result, into); err != nil {
-		return perhaps(fault.New(fault.Permanent, fault.Connectivity, "the result of %s is not what series %s gives", method, c.settings.Series), wrote)
+	switch err := json.Unmarshal(a.Result, into); {
+	case err == nil:
+		return nil
+	case wrote:
+		// Tryton has committed something: only a read-back tells what.
+		return fault.New(fault.Retryable, fault.OutcomeUnknown, "the result of %s is not what series %s gives", method, c.settings.Series).OutcomeUnknown()
+	default:
+		return fault.New(fault.Permanent, fault.Connectivity, "the result of %s is not what series %s gives", method, c.settings.Series)
 	}
-	return nil
 }
 
 func perhaps(f *fault.Error, wrote bool) *fault.Error {

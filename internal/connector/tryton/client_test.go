@@ -24,7 +24,8 @@ func TestOnlyWhatProvesARollbackLeavesAWritesOutcomeKnown(t *testing.T) {
 			{"an error of no form", `{"id":1,"error":[{}]}`, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity, Unknown: true}},
 			{"not JSON", `<html>`, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity, Unknown: true}},
 			{"neither result nor error", `{"id":1}`, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity, Unknown: true}},
-			{"a result of another type", `{"id":1,"result":"x"}`, fault.Error{Kind: fault.Permanent, Class: fault.Connectivity, Unknown: true}},
+			{"a result of another type", `{"id":1,"result":"x"}`, fault.Error{Kind: fault.Retryable, Class: fault.OutcomeUnknown, Unknown: true}},
+			{"broken UTF-8", "{\"id\":1,\"result\":[7],\"x\":\"\xff\"}", fault.Error{Kind: fault.Retryable, Class: fault.Connectivity, Unknown: true}},
 			{"no new record", `{"id":1,"result":[]}`, fault.Error{Kind: fault.Retryable, Class: fault.OutcomeUnknown, Unknown: true}},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
