@@ -74,7 +74,7 @@ func For(cfg aws.Config, env func(string) string, log *slog.Logger) *Platform {
 			Jobs: env("JOBS_TABLE"),
 
 			Documents: env("DOCUMENTS_TABLE"), Inventory: env("INVENTORY_TABLE"), Inbox: env("INBOX_TABLE"),
-			Exceptions: env("EXCEPTIONS_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"),
+			Exceptions: env("EXCEPTIONS_TABLE"), Audit: env("AUDIT_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"),
 		})}
 }
 

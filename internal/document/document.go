@@ -49,6 +49,7 @@ type Head struct {
 	ConfigVersion int64
 	Correlation   string
 	Raw           string // where the payload it was made from is kept
+	Waiting       int    // events that wait behind it
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
@@ -106,11 +107,46 @@ type Exception struct {
 	Reason      string        `json:"reason"`
 	Action      string        `json:"suggested_action,omitempty"`
 	AtStake     retail.Money  `json:"value_at_stake"`
-	State       string        `json:"state"` // open, resolved
+	State       string        `json:"state"`
 	Raw         string        `json:"raw,omitempty"`
-	EventID     string        `json:"event_id,omitempty"`
+	EventID     string        `json:"event_id,omitempty"` // of the delivery that could not be taken in
 	OpenedAt    time.Time     `json:"opened_at"`
 	DueAt       time.Time     `json:"due_at"` // SLA
+	Owner       string        `json:"owner,omitempty"`
+	Notes       []Note        `json:"notes,omitempty"`
+	Retries     int           `json:"retries,omitempty"`  // answers asked for
+	Payloads    []string      `json:"payloads,omitempty"` // earlier versions of Raw, oldest first
+	Resolution  string        `json:"resolution,omitempty"`
+	ResolvedAt  time.Time     `json:"resolved_at,omitzero"`
+	// Version is the optimistic lock: what is committed replaces this version,
+	// 0 creates.
+	Version int64 `json:"version"`
+}
+
+// States of an exception.
+const (
+	Open     = "open"
+	Asked    = "asked" // a replay is on its way
+	Resolved = "resolved"
+)
+
+// Note is what somebody wrote about an exception.
+type Note struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	Text string    `json:"text"`
+}
+
+// Audit is one thing that a person did, kept for ever.
+type Audit struct {
+	Tenant  retail.Tenant     `json:"tenant"`
+	ID      string            `json:"id"`
+	At      time.Time         `json:"at"`
+	By      string            `json:"by"`
+	Verb    string            `json:"verb"` // exception.retry, queue.redrive, …
+	Subject string            `json:"subject"`
+	Reason  string            `json:"reason"`
+	Data    map[string]string `json:"data,omitempty"`
 }
 
 // InboxDone marks an inbox event as finished inside the accepting transaction.
@@ -137,6 +173,8 @@ type Transaction struct {
 	Changes    []Change
 	Exceptions []Exception
 	Pending    []Pending
+	Drained    []Pending // events that wait no longer
+	Audit      []Audit
 	Inbox      *InboxDone
 }
 
@@ -164,6 +202,10 @@ type Store interface {
 	Steps(ctx context.Context, k Key) ([]Step, error)
 	// Person returns the personal data, or ErrNotFound after an erasure.
 	Person(ctx context.Context, k Key) (retail.Person, error)
+	// Pending returns what waits behind the document, by source version.
+	Pending(ctx context.Context, k Key) ([]Pending, error)
+	// Exception returns ErrNotFound for an unknown one.
+	Exception(ctx context.Context, t retail.Tenant, id string) (Exception, error)
 	// Resolve leads from external ids to documents; unknown ones are absent.
 	Resolve(ctx context.Context, refs ...Ref) (map[Ref]Key, error)
 	// Commit writes t or nothing: ErrConflict, ErrRefTaken, ErrLease.

@@ -180,6 +180,15 @@ func (l Life) Park(h Head, err error) (Change, Exception, error) {
 	return c, x, nerr
 }
 
+// Unpark prepares the next run of a parked document and the task to start
+// once it is committed.
+func (l Life) Unpark(h Head, steps ...Step) (Change, Task, error) {
+	h.Parked, h.Attempt, h.Due = "", 0, l.Now().Add(PhaseLease)
+	h.Run++
+	c, err := l.Next(h, h.State, steps...)
+	return c, Task{Schema: retail.SchemaVersion, Tenant: h.Tenant, Type: h.Type, ID: h.ID, Run: h.Run}, err
+}
+
 // slaMinutes are the P2 targets of domain.md section 2.
 var slaMinutes = map[fault.Class]int{
 	fault.Connectivity: 60, fault.RateLimited: 60, fault.Authentication: 120,
@@ -216,7 +225,7 @@ func (l Life) NewException(t retail.Tenant, connection string, err error) Except
 	return Exception{
 		Tenant: t, ID: l.NewID(), Kind: string(f.Kind), Class: string(f.Class), Connection: connection,
 		Fingerprint: Fingerprint(f, connection), Field: f.Field, Value: clip(f.Value, 80),
-		Reason: clip(f.Error(), 500), Action: actions[f.Class], State: "open", OpenedAt: now,
+		Reason: clip(f.Error(), 500), Action: actions[f.Class], State: Open, OpenedAt: now,
 		DueAt: now.Add(time.Duration(minutes) * time.Minute),
 	}
 }

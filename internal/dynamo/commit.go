@@ -49,6 +49,18 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 		}
 		ws = append(ws, w)
 	}
+	for _, p := range t.Drained {
+		ws = append(ws, write{types.TransactWriteItem{Delete: &types.Delete{
+			TableName: &s.tables.Documents, Key: item{"pk": str(documentPK(p.Key)), "sk": str(pendingSK(p))},
+		}}, nil})
+	}
+	for _, a := range t.Audit {
+		w, err := s.audit(a)
+		if err != nil {
+			return err
+		}
+		ws = append(ws, w)
+	}
 	if t.Inbox != nil {
 		ws = append(ws, s.inboxDone(*t.Inbox))
 	}
@@ -113,14 +125,30 @@ func (s *Store) change(c document.Change) ([]write, error) {
 }
 
 func (s *Store) exception(x document.Exception) (write, error) {
+	// Exceptions of before there were versions have none.
+	condition, values := "attribute_not_exists(version)", item(nil)
+	if x.Version > 0 {
+		condition, values = "version = :v", item{":v": num(x.Version)}
+	}
+	x.Version++
 	data, err := json.Marshal(x)
 	if err != nil {
 		return write{}, fmt.Errorf("encoding the exception: %w", err)
 	}
 	return put(s.tables.Exceptions, map[string]any{
 		"pk": x.Tenant.Key(), "sk": exceptionSK(x.ID), "state": x.State, "fingerprint": x.Fingerprint,
-		"class": x.Class, "opened_at": stamp(x.OpenedAt), "sla_at": stamp(x.DueAt), "data": string(data),
-	}, "", nil, nil)
+		"class": x.Class, "opened_at": stamp(x.OpenedAt), "sla_at": stamp(x.DueAt), "version": x.Version, "data": string(data),
+	}, condition, values, document.ErrConflict)
+}
+
+func (s *Store) audit(a document.Audit) (write, error) {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return write{}, fmt.Errorf("encoding an audit entry: %w", err)
+	}
+	return put(s.tables.Audit, map[string]any{
+		"pk": a.Tenant.Key(), "sk": auditSK(a.At, a.ID), "verb": a.Verb, "by": a.By, "subject": a.Subject, "data": string(data),
+	}, "attribute_not_exists(pk)", nil, document.ErrConflict)
 }
 
 func put(table string, v any, condition string, values item, means error) (write, error) {

@@ -63,6 +63,7 @@ type headItem struct {
 	ConfigVersion int64  `dynamodbav:"config,omitempty"`
 	Correlation   string `dynamodbav:"correlation,omitempty"`
 	Raw           string `dynamodbav:"raw,omitempty"`
+	Waiting       int    `dynamodbav:"waiting,omitempty"`
 	CreatedAt     string `dynamodbav:"created_at"`
 	UpdatedAt     string `dynamodbav:"updated_at"`
 }
@@ -74,7 +75,7 @@ func fromHead(h document.Head) headItem {
 		Body: h.Body, Parked: h.Parked, CancelAsked: h.CancelAsked, Connection: h.Connection, ExternalID: h.ExternalID,
 		Number: h.Number, SourceVersion: h.SourceVersion, SourceHash: h.SourceHash, Total: h.Total.Amount,
 		Currency: string(h.Total.Currency), Parent: h.Parent, ConfigVersion: h.ConfigVersion,
-		Correlation: h.Correlation, Raw: h.Raw, CreatedAt: stamp(h.CreatedAt), UpdatedAt: stamp(h.UpdatedAt),
+		Correlation: h.Correlation, Raw: h.Raw, Waiting: h.Waiting, CreatedAt: stamp(h.CreatedAt), UpdatedAt: stamp(h.UpdatedAt),
 	}
 	if !h.Due.IsZero() {
 		it.DueShard, it.DueAt = dueShard(h.Key), stamp(h.Due)
@@ -96,7 +97,7 @@ func (it headItem) head() (document.Head, error) {
 		Parked: it.Parked, CancelAsked: it.CancelAsked, Connection: it.Connection, ExternalID: it.ExternalID,
 		Number: it.Number, SourceVersion: it.SourceVersion, SourceHash: it.SourceHash,
 		Total: retail.Money{Amount: it.Total, Currency: retail.Currency(it.Currency)}, Parent: it.Parent,
-		ConfigVersion: it.ConfigVersion, Correlation: it.Correlation, Raw: it.Raw, CreatedAt: created, UpdatedAt: updated,
+		ConfigVersion: it.ConfigVersion, Correlation: it.Correlation, Raw: it.Raw, Waiting: it.Waiting, CreatedAt: created, UpdatedAt: updated,
 	}, errors.Join(err1, err2, err3)
 }
 
@@ -212,6 +213,38 @@ func (s *Store) Steps(ctx context.Context, k document.Key) ([]document.Step, err
 				return nil, fmt.Errorf("decoding the timeline: %w", err)
 			}
 			out = append(out, document.Step{Seq: it.Seq, At: at, Type: it.Type, Run: it.Run, Correlation: it.Correlation, Data: it.Data})
+		}
+	}
+	return out, nil
+}
+
+// Pending implements document.Store.
+func (s *Store) Pending(ctx context.Context, k document.Key) ([]document.Pending, error) {
+	var out []document.Pending
+	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
+		TableName: &s.tables.Documents, ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("pk = :p AND begins_with(sk, :s)"),
+		ExpressionAttributeValues: item{":p": str(documentPK(k)), ":s": str("PENDING#")},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading what waits behind %s %s: %w", k.Type, k.ID, err)
+		}
+		var items []struct {
+			SourceVersion string `dynamodbav:"source_version"`
+			Event         string `dynamodbav:"event"`
+			Raw           string `dynamodbav:"raw"`
+			At            string `dynamodbav:"at"`
+		}
+		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
+			return nil, fmt.Errorf("decoding what waits: %w", err)
+		}
+		for _, it := range items {
+			at, err := parseStamp(it.At)
+			if err != nil {
+				return nil, fmt.Errorf("decoding what waits: %w", err)
+			}
+			out = append(out, document.Pending{Key: k, SourceVersion: it.SourceVersion, EventID: it.Event, Raw: it.Raw, At: at})
 		}
 	}
 	return out, nil

@@ -3,7 +3,9 @@ package dynamo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -17,9 +19,9 @@ import (
 func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error) {
 	var out []document.Exception
 	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
-		TableName: &s.tables.Exceptions, ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("pk = :p"),
-		FilterExpression: aws.String("#s = :open"), ExpressionAttributeNames: map[string]string{"#s": "state"},
-		ExpressionAttributeValues: item{":p": str(t.Key()), ":open": str("open")},
+		TableName: &s.tables.Exceptions, ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("pk = :p AND begins_with(sk, :x)"),
+		FilterExpression: aws.String("#s <> :resolved"), ExpressionAttributeNames: map[string]string{"#s": "state"},
+		ExpressionAttributeValues: item{":p": str(t.Key()), ":x": str("X#"), ":resolved": str(document.Resolved)},
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -27,15 +29,59 @@ func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document
 			return nil, fmt.Errorf("listing the exceptions of %s: %w", t, err)
 		}
 		for _, it := range page.Items {
-			data, ok := it["data"].(*types.AttributeValueMemberS)
-			if !ok {
-				continue
-			}
 			var x document.Exception
-			if err := json.Unmarshal([]byte(data.Value), &x); err != nil {
+			if err := decodeData(it, &x); err != nil {
 				return nil, fmt.Errorf("decoding an exception of %s: %w", t, err)
 			}
 			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// decodeData reads an item's document.
+func decodeData(it item, out any) error {
+	data, ok := it["data"].(*types.AttributeValueMemberS)
+	if !ok {
+		return errors.New("the item has no data")
+	}
+	return json.Unmarshal([]byte(data.Value), out)
+}
+
+// Exception implements document.Store.
+func (s *Store) Exception(ctx context.Context, t retail.Tenant, id string) (document.Exception, error) {
+	var it struct {
+		Data string `dynamodbav:"data"`
+	}
+	var x document.Exception
+	found, err := s.get(ctx, s.tables.Exceptions, t.Key(), exceptionSK(id), &it)
+	if err != nil {
+		return x, err
+	}
+	if !found {
+		return x, document.ErrNotFound
+	}
+	return x, json.Unmarshal([]byte(it.Data), &x)
+}
+
+// Audited lists what people did for a retailer, oldest first, from a time on.
+func (s *Store) Audited(ctx context.Context, t retail.Tenant, from time.Time) ([]document.Audit, error) {
+	var out []document.Audit
+	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
+		TableName: &s.tables.Audit, ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("pk = :p AND sk >= :from"),
+		ExpressionAttributeValues: item{":p": str(t.Key()), ":from": str(auditSK(from, ""))},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing what was done for %s: %w", t, err)
+		}
+		for _, it := range page.Items {
+			var a document.Audit
+			if err := decodeData(it, &a); err != nil {
+				return nil, fmt.Errorf("decoding an audit entry of %s: %w", t, err)
+			}
+			out = append(out, a)
 		}
 	}
 	return out, nil

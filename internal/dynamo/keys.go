@@ -19,7 +19,7 @@ import (
 
 // Tables names the stack's tables.
 type Tables struct {
-	Documents, Inventory, Inbox, Exceptions, Person, Config, Credentials string
+	Documents, Inventory, Inbox, Exceptions, Audit, Person, Config, Credentials string
 
 	Jobs string
 }
@@ -59,7 +59,8 @@ func pendingSK(p document.Pending) string {
 func refPK(r document.Ref) string {
 	return r.Tenant.Key("REF", r.Connection, r.Type, bounded(r.External))
 }
-func exceptionSK(id string) string { return "X#" + id }
+func exceptionSK(id string) string           { return "X#" + id }
+func auditSK(at time.Time, id string) string { return "A#" + stamp(at) + "#" + id }
 func inboxPK(t retail.Tenant, connection, event string) string {
 	return t.Key("C", connection, "E", bounded(event))
 }

@@ -158,6 +158,35 @@ func (l *Ledger) Do(ctx context.Context, e Effect) (Receipt, error) {
 	return l.send(ctx, e, rec)
 }
 
+// Decide ends a doubt that nobody but a human can: with a receipt the effect
+// happened, without one it did not and may be sent. An effect whose outcome is
+// known, or that may be under way, is refused.
+func (l *Ledger) Decide(ctx context.Context, s Subject, key string, happened *Receipt) error {
+	rec, err := l.Store.Effect(ctx, s, key)
+	if err != nil {
+		return fmt.Errorf("reading effect %s: %w", key, err)
+	}
+	to := Refused
+	if happened != nil {
+		to = Confirmed
+	}
+	switch {
+	case rec == nil:
+		return fault.New(fault.Exception, fault.MissingReference, "there is no effect %s", key).At("effect", key)
+	case rec.Status == to && (happened == nil || rec.Receipt.Ref == happened.Ref):
+		return nil // decided so before
+	case rec.Status == Sending && l.Now().Before(rec.LeaseUntil):
+		return fault.New(fault.Retryable, fault.StateConflict, "effect %s is being sent", key).At("effect", key)
+	case rec.Status != Unknown && rec.Status != Sending:
+		return fault.New(fault.Exception, fault.StateConflict, "the outcome of effect %s is known: %s %s", key, rec.Status, rec.Receipt.Ref).At("effect", key)
+	}
+	rec.Status, rec.Holder = to, l.NewID()
+	if happened != nil {
+		rec.Receipt = *happened
+	}
+	return l.update(ctx, rec)
+}
+
 // settle finds out about a send of unknown outcome. It returns done with the
 // receipt where the vendor has it, and neither where it is proven absent: two
 // empty read-backs, the second at least Settle after the send began.
@@ -167,7 +196,7 @@ func (l *Ledger) settle(ctx context.Context, e Effect, rec *Record) (Receipt, bo
 		if err := l.update(ctx, rec); err != nil {
 			return Receipt{}, false, err
 		}
-		return Receipt{}, false, fault.New(fault.Exception, fault.OutcomeUnknown, "effect %s may have happened and the target cannot be asked", e.Key)
+		return Receipt{}, false, fault.New(fault.Exception, fault.OutcomeUnknown, "effect %s may have happened and the target cannot be asked", e.Key).At("effect", e.Key)
 	}
 	r, found, err := l.look(ctx, e, rec, Unknown)
 	if err != nil || found {

@@ -27,6 +27,8 @@ type Message struct {
 	ReceivedAt  time.Time     `json:"received_at"`
 	Body        string        `json:"body,omitempty"` // base64
 	Blob        string        `json:"blob,omitempty"` // object key, where the body is too large for a message
+	// Exception is the open work that this delivery, a replay, is to answer.
+	Exception string `json:"exception,omitempty"`
 }
 
 // InlineLimit is the largest body, in bytes, that travels inside a message;

@@ -39,7 +39,7 @@ var transitions = map[string]map[State][]State{
 		Shipped:       {Closed},
 	},
 	"shipment": {
-		Received: {Recorded},
+		Received: {Recorded, Rejected},
 		Recorded: {Closed},
 	},
 }

@@ -38,6 +38,9 @@ var documentTests = []test{
 	{"ATimelineIsReadToItsEnd", longTimeline},
 	{"ExternalIDsAreResolvedBeyondOneBatch", manyRefs},
 	{"OpenExceptionsAreListedToTheirEndOldestFirst", exceptions},
+	{"AnExceptionIsChangedByOneAtATime", exceptionVersions},
+	{"WhatWaitsBehindADocumentIsListedInOrderUntilItIsDrained", pending},
+	{"WhatPeopleDidIsKept", audited},
 	{"TheStreamCarriesEachEntryOfADocumentOnceInOrder", streamOrder},
 	{"AVendorsIDMayBeOfAnyLength", longIDs},
 }
@@ -410,6 +413,7 @@ func allOrNothing(t *testing.T, d Driver) {
 				Refs: []document.Ref{orderRef(tn, "free")}, Person: &retail.Person{Name: "Ann Example"}}, c.last},
 			Exceptions: []document.Exception{{Tenant: tn, ID: "x1", State: "open"}},
 			Pending:    []document.Pending{{Key: there.Key, SourceVersion: "v2", EventID: "e1", At: Now}},
+			Audit:      []document.Audit{{Tenant: tn, ID: "a1", At: Now}},
 			Inbox:      &document.InboxDone{Tenant: tn, Connection: "shop", Event: "e1", Holder: c.holder, At: Now},
 		})
 		if !errors.Is(err, c.want) {
@@ -433,6 +437,12 @@ func allOrNothing(t *testing.T, d Driver) {
 		}
 		if xs, err := d.Store.OpenExceptions(ctx, tn); err != nil || len(xs) > 0 {
 			t.Errorf("%s: exceptions %v, %v", name, xs, err)
+		}
+		if ps, err := d.Store.Pending(ctx, there.Key); err != nil || len(ps) > 0 {
+			t.Errorf("%s: %v wait, %v", name, ps, err)
+		}
+		if as, err := d.Store.Audited(ctx, tn, time.Time{}); err != nil || len(as) > 0 {
+			t.Errorf("%s: audit %v, %v", name, as, err)
 		}
 		if l, err := d.Store.Begin(ctx, tn, "shop", "e1", "c", Now, Now.Add(time.Minute)); err != nil || l != inbox.Busy {
 			t.Errorf("%s: the event is %v, %v", name, l, err)
@@ -603,14 +613,102 @@ func exceptions(t *testing.T, d Driver) {
 	for i := 0; i < len(want); i += 40 {
 		must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: want[i : i+40]}))
 	}
+	for i := range want {
+		want[i].Version = 1
+	}
 	got, err := d.Store.OpenExceptions(t.Context(), tn)
 	must(t, err)
 	same(t, "open", want, got)
+	asked := want[11]
+	asked.State = document.Asked
+	must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{asked}}))
 	resolved := want[10]
-	resolved.State = "resolved"
+	resolved.State = document.Resolved
 	must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{resolved}}))
 	if got, err = d.Store.OpenExceptions(t.Context(), tn); err != nil || len(got) != len(want)-1 || got[10].ID != "011" {
 		t.Errorf("after one was resolved: %d, %v", len(got), err)
+	}
+}
+
+func exceptionVersions(t *testing.T, d Driver) {
+	tn, ctx := tenant(t, "acme"), t.Context()
+	x := document.Exception{Tenant: tn, ID: "x1", Kind: "Exception", State: document.Open, Field: "lines[0].sku", OpenedAt: Now, DueAt: Now,
+		Notes: []document.Note{{At: Now, By: "ann", Text: "seen"}}, Payloads: []string{"a", "b"}, AtStake: retail.Money{Amount: 5, Currency: "USD"}}
+	put := func(x document.Exception) error {
+		return d.Store.Commit(ctx, document.Transaction{Exceptions: []document.Exception{x}})
+	}
+	must(t, put(x))
+	if err := put(x); !errors.Is(err, document.ErrConflict) {
+		t.Errorf("created twice: %v", err)
+	}
+	x.Version = 1
+	got, err := d.Store.Exception(ctx, tn, "x1")
+	must(t, err)
+	same(t, "exception", x, got)
+	x.Owner = "bob"
+	must(t, put(x))
+	x.Owner = "eve"
+	if err := put(x); !errors.Is(err, document.ErrConflict) {
+		t.Errorf("changed in a version that is gone: %v", err)
+	}
+	if got, err = d.Store.Exception(ctx, tn, "x1"); err != nil || got.Owner != "bob" || got.Version != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, other := range []document.Exception{{Tenant: tenant(t, "acme2"), ID: "x1"}, {Tenant: tn, ID: "x"}} {
+		if _, err := d.Store.Exception(ctx, other.Tenant, other.ID); !errors.Is(err, document.ErrNotFound) {
+			t.Errorf("%s of %s: %v", other.ID, other.Tenant, err)
+		}
+	}
+}
+
+func pending(t *testing.T, d Driver) {
+	tn, ctx := tenant(t, "acme"), t.Context()
+	h := newHead(tn, "o1")
+	h.Waiting = 3
+	waits := func(version, event string) document.Pending {
+		return document.Pending{Key: h.Key, SourceVersion: version, EventID: event, Raw: "raw/" + event, At: Now}
+	}
+	b, a, c := waits("2026-01-02", "e1"), waits("2026-01-01", "e2"), waits("2026-01-02", "e3")
+	must(t, d.Store.Commit(ctx, document.Transaction{Changes: []document.Change{{Head: h}}, Pending: []document.Pending{b, a, c}}))
+	must(t, commit(ctx, d, document.Change{Head: newHead(tn, "o12")}))
+	got, err := d.Store.Pending(ctx, h.Key)
+	must(t, err)
+	same(t, "waiting", []document.Pending{a, b, c}, got)
+	h.Version, h.Waiting = 1, 2
+	must(t, d.Store.Commit(ctx, document.Transaction{Changes: []document.Change{{Head: h}}, Drained: []document.Pending{a}}))
+	if err := d.Store.Commit(ctx, document.Transaction{Changes: []document.Change{{Head: h}}, Drained: []document.Pending{b}}); !errors.Is(err, document.ErrConflict) {
+		t.Errorf("drained in a version that is gone: %v", err)
+	}
+	if got, err = d.Store.Pending(ctx, h.Key); err != nil || len(got) != 2 || got[0] != b {
+		t.Errorf("%+v, %v", got, err)
+	}
+	head, err := d.Store.Head(ctx, h.Key)
+	if err != nil || head.Waiting != 2 {
+		t.Errorf("%d wait, %v", head.Waiting, err)
+	}
+	for _, other := range []string{"o12", "o"} {
+		if got, err := d.Store.Pending(ctx, document.Key{Tenant: tn, Type: document.Order, ID: other}); err != nil || len(got) > 0 {
+			t.Errorf("%s: %v, %v", other, got, err)
+		}
+	}
+}
+
+func audited(t *testing.T, d Driver) {
+	tn, ctx := tenant(t, "acme"), t.Context()
+	entry := func(id string, at time.Time) document.Audit {
+		return document.Audit{Tenant: tn, ID: id, At: at, By: "ann", Verb: "exception.retry", Subject: "x1", Reason: "mapped", Data: map[string]string{"document": "o1"}}
+	}
+	first, second := entry("b", Now), entry("a", Now.Add(time.Second))
+	must(t, d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{second}}))
+	must(t, d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{first}}))
+	got, err := d.Store.Audited(ctx, tn, time.Time{})
+	must(t, err)
+	same(t, "audit", []document.Audit{first, second}, got)
+	if got, err = d.Store.Audited(ctx, tn, Now.Add(time.Millisecond)); err != nil || len(got) != 1 || got[0].ID != "a" {
+		t.Errorf("from later on: %+v, %v", got, err)
+	}
+	if got, err = d.Store.Audited(ctx, tenant(t, "acme2"), time.Time{}); err != nil || len(got) > 0 {
+		t.Errorf("of another: %+v, %v", got, err)
 	}
 }
 

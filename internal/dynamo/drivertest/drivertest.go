@@ -22,6 +22,7 @@ import (
 type Store interface {
 	document.Store
 	OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error)
+	Audited(ctx context.Context, t retail.Tenant, from time.Time) ([]document.Audit, error)
 	effect.Store
 	inbox.Store
 	stock.Store

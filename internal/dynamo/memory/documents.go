@@ -89,11 +89,26 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 		}
 	}
 	for _, x := range t.Exceptions {
-		x.OpenedAt, x.DueAt = stored(x.OpenedAt), stored(x.DueAt)
-		ops = append(ops, put(exceptions, key{x.Tenant.String(), x.ID}, x))
+		was := x.Version
+		x.Version++
+		x = detached(x)
+		ops = append(ops, operation{exceptions, key{x.Tenant.String(), x.ID}, func(there any) (any, error) {
+			if old, exists := there.(document.Exception); exists != (was > 0) || old.Version != was {
+				return nil, document.ErrConflict
+			}
+			return x, nil
+		}})
 	}
 	for _, p := range t.Pending {
-		ops = append(ops, put(documents, key{partition(p.Key), part("pending", p.SourceVersion, p.EventID)}, p))
+		p.At = stored(p.At)
+		ops = append(ops, put(documents, pendingKey(p), p))
+	}
+	for _, p := range t.Drained {
+		ops = append(ops, put(documents, pendingKey(p), nil))
+	}
+	for _, a := range t.Audit {
+		a.At, a.Data = stored(a.At), maps.Clone(a.Data)
+		ops = append(ops, put(audit, key{a.Tenant.String(), part(a.At.Format(time.RFC3339Nano), a.ID)}, a))
 	}
 	if t.Inbox != nil {
 		ops = append(ops, finish(*t.Inbox))
@@ -229,8 +244,45 @@ func (s *Store) Due(ctx context.Context, shard int, before time.Time, limit int)
 	return out[:min(limit, len(out))], nil
 }
 
+const pendingPrefix = "pending\x00"
+
+func pendingKey(p document.Pending) key {
+	return key{partition(p.Key), pendingPrefix + part(p.SourceVersion, p.EventID)}
+}
+
+// Pending implements document.Store.
+func (s *Store) Pending(ctx context.Context, k document.Key) ([]document.Pending, error) {
+	return list[document.Pending](ctx, s, documents, partition(k), pendingPrefix)
+}
+
+// detached shares no memory with x, and has its times as DynamoDB gives them
+// back.
+func detached(x document.Exception) document.Exception {
+	x.OpenedAt, x.DueAt, x.ResolvedAt = stored(x.OpenedAt), stored(x.DueAt), stored(x.ResolvedAt)
+	x.Payloads, x.Notes = slices.Clone(x.Payloads), slices.Clone(x.Notes)
+	for i := range x.Notes {
+		x.Notes[i].At = stored(x.Notes[i].At)
+	}
+	return x
+}
+
+// Exception implements document.Store.
+func (s *Store) Exception(ctx context.Context, t retail.Tenant, id string) (document.Exception, error) {
+	x, found, err := read[document.Exception](ctx, s, exceptions, key{t.String(), id})
+	if err == nil && !found {
+		err = document.ErrNotFound
+	}
+	return detached(x), err
+}
+
+// Audited lists what people did for a retailer, oldest first, from a time on.
+func (s *Store) Audited(ctx context.Context, t retail.Tenant, from time.Time) ([]document.Audit, error) {
+	all, err := list[document.Audit](ctx, s, audit, t.String(), "")
+	return slices.DeleteFunc(all, func(a document.Audit) bool { return a.At.Before(from) }), err
+}
+
 // OpenExceptions lists a retailer's open exceptions, oldest first.
 func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error) {
 	all, err := list[document.Exception](ctx, s, exceptions, t.String(), "")
-	return slices.DeleteFunc(all, func(x document.Exception) bool { return x.State != "open" }), err
+	return slices.DeleteFunc(all, func(x document.Exception) bool { return x.State == document.Resolved }), err
 }

@@ -53,6 +53,7 @@ const (
 	inventory
 	events
 	exceptions
+	audit
 	persons
 	config
 	credentials

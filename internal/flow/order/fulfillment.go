@@ -10,6 +10,7 @@ import (
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
+	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 )
@@ -21,7 +22,7 @@ type Fulfillment struct {
 	Life        document.Life
 	Effects     *effect.Ledger
 	Stock       stock.Store
-	Payloads    Payloads
+	Payloads    inbox.Payloads
 	Connections flow.Connections
 }
 
@@ -72,6 +73,9 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 	if w.head.State != retail.Received && w.head.State != retail.Accepted {
 		return nil
 	}
+	if w.head, err = f.drain(ctx, w.head); err != nil {
+		return err
+	}
 	canceled, err := f.canceled(ctx, w)
 	if err != nil {
 		return err
@@ -113,6 +117,47 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 	return f.Life.Commit(ctx, c)
 }
 
+// drain takes in what waited behind the order while it was parked, in the order
+// of the channel's versions. Each event leaves the queue in the transaction that
+// says what it changed.
+func (f Fulfillment) drain(ctx context.Context, h document.Head) (document.Head, error) {
+	if h.Waiting == 0 {
+		return h, nil
+	}
+	waiting, err := f.Life.Store.Pending(ctx, h.Key)
+	if err != nil {
+		return h, err
+	}
+	for _, p := range waiting {
+		body, err := f.Payloads.Get(ctx, p.Raw)
+		if err != nil {
+			return h, err
+		}
+		decoder, err := flow.Port[Decoder](ctx, f.Connections, h.Tenant, h.Connection, "decode orders")
+		if err != nil {
+			return h, err
+		}
+		o, _, err := decoder.DecodeOrder(body)
+		if err != nil {
+			return h, err
+		}
+		h.Waiting--
+		c, outcome, err := snapshot(f.Life, h, o, inbox.Hash(body), "pending")
+		if err == nil && outcome != inbox.Updated {
+			c, err = f.Life.Next(h, h.State)
+		}
+		if err != nil {
+			return h, err
+		}
+		if err := f.Life.Store.Commit(ctx, document.Transaction{Changes: []document.Change{c}, Drained: []document.Pending{p}}); err != nil {
+			return h, err
+		}
+		h = c.Head
+		h.Version++
+	}
+	return h, nil
+}
+
 // canceled tells whether the channel has canceled the order; one that waited
 // long is asked for again.
 func (f Fulfillment) canceled(ctx context.Context, w loaded) (bool, error) {
@@ -143,6 +188,20 @@ func (f Fulfillment) canceled(ctx context.Context, w loaded) (bool, error) {
 		return false, err
 	}
 	return now.CanceledAt != nil, nil
+}
+
+// Unreserve gives back what a sourced order holds of the stock. Giving back
+// twice changes nothing.
+func (f Fulfillment) Unreserve(ctx context.Context, h document.Head) error {
+	w := loaded{head: h}
+	if err := f.Life.Store.Body(ctx, h.Key, h.Body, &w.order); err != nil {
+		return fmt.Errorf("reading order %s: %w", h.ID, err)
+	}
+	var err error
+	if w.route, err = f.Connections.Route(ctx, h.Tenant, h.Connection); err != nil {
+		return err
+	}
+	return f.Stock.Release(ctx, h.Tenant, h.ID, w.items(), f.Life.Now())
 }
 
 // items are the quantities that a warehouse must ship, by line.
@@ -304,7 +363,7 @@ func (f Fulfillment) customer(ctx context.Context, cs Customers, w loaded, perso
 	return customer, address, err
 }
 
-func addressHash(a retail.Address) string { return bodyHash(fmt.Appendf(nil, "%q", a)) }
+func addressHash(a retail.Address) string { return inbox.Hash(fmt.Appendf(nil, "%q", a)) }
 
 func (f Fulfillment) person(ctx context.Context, k document.Key) (retail.Person, error) {
 	p, err := f.Life.Store.Person(ctx, k)

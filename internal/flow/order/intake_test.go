@@ -87,7 +87,7 @@ func newBench(t *testing.T) *bench {
 		Shop: "north.myshopify.com", Now: clock})}
 	t.Cleanup(b.sim.Close)
 	b.store = dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
-		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Person: out["PersonTable"]})
+		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
 	n := 0
 	b.in = order.Intake{
 		Life: document.Life{Store: b.store, Now: clock, Jitter: func(time.Duration) time.Duration { return 0 },
@@ -148,7 +148,7 @@ func (b *bench) head(externalID string) document.Head {
 func TestAnOrderIsReceivedWithItsTimelineAndADueEvenIfItsPhaseDoesNotStart(t *testing.T) {
 	b := newBench(t)
 	body, id := b.payload(3)
-	if got := b.take("e1", body); got != order.Accepted {
+	if got := b.take("e1", body); got != inbox.Accepted {
 		t.Fatalf("outcome = %s", got)
 	}
 	h := b.head(id)
@@ -207,7 +207,7 @@ func TestAnOrderOfTwoThousandLinesIsReceived(t *testing.T) {
 	b.blobs.m["big"] = body
 	m := b.message("e1", nil)
 	m.Body, m.Blob = "", "big"
-	if got, err := b.in.Take(t.Context(), m); err != nil || got != order.Accepted {
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Accepted {
 		t.Fatalf("outcome = %s, %v", got, err)
 	}
 	h := b.head(id)
@@ -230,10 +230,10 @@ func TestWhatCannotBeTakenInIsParkedWithItsPayload(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			started := len(b.started)
-			if got := b.take(c.name, []byte(c.body)); got != order.Parked {
+			if got := b.take(c.name, []byte(c.body)); got != inbox.Parked {
 				t.Fatalf("outcome = %s", got)
 			}
-			key := order.RawKey(b.tenant, noon, "shop", c.name)
+			key := inbox.RawKey("order", b.tenant, noon, "shop", c.name)
 			if kept := string(b.blobs.m[key]); kept != c.body {
 				t.Errorf("kept %q", kept)
 			}
@@ -257,13 +257,13 @@ func TestACancellationAtTheChannelIsRememberedOnTheOrder(t *testing.T) {
 	h := b.head(id)
 	later := strings.Replace(string(body), `"cancelled_at":null`, `"cancelled_at":"2026-03-01T13:00:00Z"`, 1)
 	later = bump(t, later)
-	if got := b.take("e2", []byte(later)); got != order.Updated {
+	if got := b.take("e2", []byte(later)); got != inbox.Updated {
 		t.Fatalf("outcome = %s", got)
 	}
 	if now := b.head(id); !now.CancelAsked || now.ID != h.ID || now.Sequence != h.Sequence+1 {
 		t.Errorf("head = %+v", now)
 	}
-	if got := b.take("e3", body); got != order.Superseded {
+	if got := b.take("e3", body); got != inbox.Superseded {
 		t.Errorf("the older snapshot: %s", got)
 	}
 	if now := b.head(id); !now.CancelAsked {
@@ -275,7 +275,7 @@ func TestAnOrderCanceledBeforeWeSawItIsNeverStarted(t *testing.T) {
 	b := newBench(t)
 	body, id := b.payload(1)
 	canceled := strings.Replace(string(body), `"cancelled_at":null`, `"cancelled_at":"2026-03-01T13:00:00Z"`, 1)
-	if got := b.take("e1", []byte(canceled)); got != order.Accepted {
+	if got := b.take("e1", []byte(canceled)); got != inbox.Accepted {
 		t.Fatalf("outcome = %s", got)
 	}
 	if h := b.head(id); h.State != retail.Canceled || h.Defective() || len(b.started) != 0 {
@@ -298,7 +298,7 @@ func TestTwoOrdersOfOneNumberAreBothTakenIn(t *testing.T) {
 	body, id := b.payload(1)
 	other := strings.ReplaceAll(string(body), id, "77"+id)
 	for event, payload := range map[string]string{"e1": string(body), "e2": other} {
-		if got := b.take(event, []byte(payload)); got != order.Accepted {
+		if got := b.take(event, []byte(payload)); got != inbox.Accepted {
 			t.Errorf("outcome = %s", got)
 		}
 	}

@@ -262,7 +262,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.warehouse = &warehouse{Connector: decoder, vendor: b.vendor, listed: map[string][]retail.Listed{}}
 	b.store = dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
-		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Person: out["PersonTable"]})
+		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
 	life := document.Life{Store: b.store, Now: b.clock, NewID: b.newID, Jitter: func(time.Duration) time.Duration { return 0 }}
 	b.orders = order.Intake{Life: life, Inbox: b.store, Payloads: b.blobs, Connections: b, Start: b.start(&b.orderTask)}
 	b.in = shipment.Intake{Life: life, Inbox: b.store, Payloads: b.blobs, Connections: b, Start: b.start(&b.tasks)}
@@ -310,7 +310,7 @@ func (b *bench) place(number string, lines ...goods) (document.Task, document.Ke
 		b.Fatal(err)
 	}
 	m := inbox.Message{Schema: 1, Tenant: b.tenant, Connection: "shop", Topic: "orders/create", EventID: "o" + number, ReceivedAt: b.clock()}.WithBody(raw)
-	if got, err := b.orders.Take(b.Context(), m); err != nil || got != order.Accepted {
+	if got, err := b.orders.Take(b.Context(), m); err != nil || got != inbox.Accepted {
 		b.Fatalf("taking order %s in: %s, %v", number, got, err)
 	}
 	task := b.orderTask[len(b.orderTask)-1]
@@ -379,7 +379,7 @@ func (b *bench) take(event string, body []byte) string {
 // announce takes a new parcel in and returns its task.
 func (b *bench) announce(id, orderNumber, tracking string, contents ...goods) document.Task {
 	b.Helper()
-	if got := b.take("e"+id, parcel(id, orderNumber, tracking, contents...)); got != shipment.Accepted {
+	if got := b.take("e"+id, parcel(id, orderNumber, tracking, contents...)); got != inbox.Accepted {
 		b.Fatalf("parcel %s: %s", id, got)
 	}
 	return b.tasks[len(b.tasks)-1]

@@ -2,9 +2,6 @@ package shipment
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,26 +13,20 @@ import (
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
+// Class is the retention class of warehouses' payloads.
+const Class = "shipment"
+
 // Intake turns a warehouse's delivery into a received shipment, or into an
 // explained exception. Whatever it returns nil for is kept for ever.
 type Intake struct {
 	Life        document.Life
 	Inbox       inbox.Store
-	Payloads    Payloads
+	Payloads    inbox.Payloads
 	Connections flow.Connections
 	// Start begins the shipment phase. A failed start is no failure: the due
 	// time that the shipment was saved with brings it back.
 	Start func(ctx context.Context, t document.Task) error
 }
-
-// Outcomes of an intake, as remembered in the inbox.
-const (
-	Accepted   = "accepted"
-	Parked     = "parked"
-	Repeated   = "duplicate"
-	Superseded = "superseded"
-	Waiting    = "pending"
-)
 
 // Types of the external ids that lead to shipments and their orders.
 const (
@@ -43,9 +34,6 @@ const (
 	orderRef    = "fulfillment_order"
 	trackingRef = "tracking"
 )
-
-// maxLease bounds a lease where the caller's context has no deadline.
-const maxLease = 2 * time.Minute
 
 // A warehouse may announce a parcel before the release that led to it is
 // committed. For patience after its receipt an announcement of an unknown
@@ -58,119 +46,94 @@ const (
 // Take handles one message. Its errors are Retryable; everything else is
 // parked.
 func (in Intake) Take(ctx context.Context, m inbox.Message) (outcome string, err error) {
-	body, unreadable := m.Payload(ctx, in.Payloads)
-	if unreadable != nil {
-		if fault.KindOf(unreadable) == fault.Retryable {
-			return "", fmt.Errorf("reading the payload: %w", unreadable)
-		}
-		body = []byte(m.Body)
-	}
-	event, holder, now := inbox.EventKey(m.EventID, body), in.Life.NewID(), in.Life.Now()
-	until := now.Add(maxLease)
-	if d, ok := ctx.Deadline(); ok && d.Before(until) {
-		until = d
-	}
-	lease, err := in.Inbox.Begin(ctx, m.Tenant, m.Connection, event, holder, now, until)
-	if err != nil {
-		return "", err
-	}
-	switch lease {
-	case inbox.Done:
-		return Repeated, nil
-	case inbox.Busy:
-		return "", fault.New(fault.Retryable, fault.Duplicate, "the event is being taken in by another consumer").After(time.Second)
-	}
-	d := delivery{Intake: in, m: m, body: body, unreadable: unreadable, done: document.InboxDone{
-		Tenant: m.Tenant, Connection: m.Connection, Event: event, Holder: holder, At: now}}
-	outcome, err = d.work(ctx)
-	if err != nil {
-		// The redelivery should not find a lease that nobody works under.
-		err = errors.Join(err, in.Inbox.Abandon(context.WithoutCancel(ctx), m.Tenant, m.Connection, event, holder))
-	}
-	return outcome, err
+	i := inbox.Intake{Class: Class, Life: in.Life, Events: in.Inbox, Payloads: in.Payloads}
+	return i.Take(ctx, m, func(ctx context.Context, d inbox.Delivery) (string, error) {
+		return delivery{d, in}.accept(ctx)
+	})
 }
 
-// RawKey is where a payload is kept: by retention class, tenant and day.
-func RawKey(t retail.Tenant, received time.Time, connection, event string) string {
-	sum := sha256.Sum256([]byte(connection + "\x00" + event))
-	return "raw/shipment/" + t.String() + "/" + received.UTC().Format("2006/01/02") + "/" + hex.EncodeToString(sum[:16]) + ".json"
-}
-
-// delivery is one message under its lease.
 type delivery struct {
+	inbox.Delivery
 	Intake
-	m          inbox.Message
-	body       []byte
-	unreadable error // why body is not what the vendor sent
-	raw        string
-	done       document.InboxDone
 }
 
-// looks is how often a lost race is looked at again under one lease: the loser
-// finds the winner's document at the second look.
-const looks = 3
-
-func (d delivery) work(ctx context.Context) (outcome string, err error) {
-	d.raw = RawKey(d.m.Tenant, d.m.ReceivedAt, d.m.Connection, d.done.Event)
-	if err := d.Payloads.Put(ctx, d.raw, d.body); err != nil {
-		return "", fmt.Errorf("keeping the payload: %w", err)
-	}
-	for range looks {
-		outcome, err = d.accept(ctx)
-		if f := fault.Of(err); f == nil || f.Class != fault.StateConflict {
-			break
-		}
-	}
-	return outcome, err
+// read is a payload as the warehouse's shipment. Where it fails, what could be
+// read is returned.
+type read struct {
+	shipment retail.Shipment
+	config   int64 // version of the configuration
+	bytes    []byte
+	raw      string // where bytes is kept
 }
 
 func (d delivery) accept(ctx context.Context) (string, error) {
-	if d.unreadable != nil {
-		return d.refuse(ctx, retail.Shipment{}, d.unreadable)
+	if d.Unreadable != nil {
+		return d.refuse(ctx, read{}, d.Unreadable)
 	}
-	s, err := d.decode(ctx)
-	if notYetShipped(err) {
-		return d.finish(ctx, Superseded, document.Transaction{})
+	r, err := d.decode(ctx, d.Bytes, d.Raw)
+	if notYetShipped(err) && d.Exception == "" {
+		return d.Finish(ctx, inbox.Superseded, document.Transaction{})
 	}
-	if err != nil {
-		return d.refuse(ctx, s, err)
+	if err != nil && (d.Exception == "" || fault.KindOf(err) == fault.Retryable) {
+		return d.refuse(ctx, r, err)
 	}
-	if k, found, err := d.known(ctx, s.ExternalID); err != nil || found {
-		if err != nil {
-			return "", err
+	if k, found, kerr := d.subject(ctx, r.shipment.ExternalID); kerr != nil || found {
+		if kerr != nil {
+			return "", kerr
 		}
-		return d.again(ctx, k, s)
+		return d.about(ctx, k, r, err)
 	}
-	config, err := d.place(ctx, &s)
+	if err == nil {
+		err = d.place(ctx, &r)
+	}
 	if err != nil {
-		return d.refuse(ctx, s, err)
+		return d.refuse(ctx, r, err)
 	}
-	c, err := d.create(ctx, s, config)
+	c, err := d.create(ctx, r)
 	if err != nil {
 		return "", err
 	}
-	if err := d.commit(ctx, Accepted, document.Transaction{Changes: []document.Change{c}}); err != nil {
+	if _, err := d.Finish(ctx, inbox.Accepted, document.Transaction{Changes: []document.Change{c}}); err != nil {
 		return "", err
 	}
 	h := c.Head
 	_ = d.Start(ctx, document.Task{Schema: retail.SchemaVersion, Tenant: h.Tenant, Type: h.Type, ID: h.ID, Run: h.Run}) // the due time is the backstop
-	return Accepted, nil
+	return inbox.Accepted, nil
 }
 
-func (d delivery) decode(ctx context.Context) (retail.Shipment, error) {
-	dec, err := flow.Port[Decoder](ctx, d.Connections, d.m.Tenant, d.m.Connection, "decode shipments")
-	if err != nil {
-		return retail.Shipment{}, err
+// subject leads from what the delivery is about to the document that stands
+// for it: the warehouse's id or, for a replay, what its exception holds.
+func (d delivery) subject(ctx context.Context, externalID string) (document.Key, bool, error) {
+	if d.Exception != "" {
+		x, err := d.Life.Store.Exception(ctx, d.Tenant, d.Exception)
+		if err != nil {
+			return document.Key{}, false, fmt.Errorf("reading the exception that is answered: %w", err)
+		}
+		if x.Document != "" {
+			return document.Key{Tenant: d.Tenant, Type: x.Type, ID: x.Document}, true, nil
+		}
 	}
-	s, err := dec.DecodeShipment(d.body)
-	s.Schema, s.Tenant, s.Warehouse = retail.SchemaVersion, d.m.Tenant, d.m.Connection
+	if externalID == "" {
+		return document.Key{}, false, nil
+	}
+	return d.Known(ctx, shipmentRef, externalID)
+}
+
+func (d delivery) decode(ctx context.Context, body []byte, raw string) (read, error) {
+	r := read{bytes: body, raw: raw}
+	s := &r.shipment
+	dec, err := flow.Port[Decoder](ctx, d.Connections, d.Tenant, d.Connection, "decode shipments")
+	if err == nil {
+		*s, err = dec.DecodeShipment(body)
+	}
+	s.Schema, s.Tenant, s.Warehouse = retail.SchemaVersion, d.Tenant, d.Connection
 	if !usable(s.ExternalID) {
 		s.ExternalID = ""
 		if err == nil {
 			err = fault.New(fault.Permanent, fault.Validation, "the shipment has no id").At("id", "")
 		}
 	}
-	return s, err
+	return r, err
 }
 
 // notYetShipped recognizes the announcement of a parcel that is still in its
@@ -180,38 +143,28 @@ func notYetShipped(err error) bool {
 	return f != nil && f.Kind == fault.Exception && f.Class == fault.StateConflict
 }
 
-func (d delivery) ref(typ, external string) document.Ref {
-	return document.Ref{Tenant: d.m.Tenant, Connection: d.m.Connection, Type: typ, External: external}
-}
-
-// known leads from the warehouse's id to the document that owns it.
-func (d delivery) known(ctx context.Context, externalID string) (document.Key, bool, error) {
-	ref := d.ref(shipmentRef, externalID)
-	found, err := d.Life.Store.Resolve(ctx, ref)
-	k, ok := found[ref]
-	return k, ok, err
-}
-
-// place finds the order that the shipment belongs to and returns the version
-// of the configuration that it is taken in under.
-func (d delivery) place(ctx context.Context, s *retail.Shipment) (config int64, err error) {
-	k, found, err := orderOf(ctx, d.Life.Store, d.m.Tenant, d.m.Connection, s.OrderRef)
+// place finds the order that the shipment belongs to and the version of the
+// configuration that it is taken in under.
+func (d delivery) place(ctx context.Context, r *read) error {
+	s := &r.shipment
+	k, found, err := orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if !found {
-		if d.Life.Now().Sub(d.m.ReceivedAt) < patience {
-			return 0, fault.New(fault.Retryable, fault.MissingReference, "the warehouse's order is not known yet").At("order_id", s.OrderRef).After(retryAfter)
+		if d.Life.Now().Sub(d.ReceivedAt) < patience {
+			return fault.New(fault.Retryable, fault.MissingReference, "the warehouse's order is not known yet").At("order_id", s.OrderRef).After(retryAfter)
 		}
-		return 0, unknownOrder(s.OrderRef)
+		return unknownOrder(s.OrderRef)
 	}
 	s.OrderID = k.ID
 	h, err := d.Life.Store.Head(ctx, k)
 	if err != nil {
-		return 0, fmt.Errorf("reading the shipment's order: %w", err)
+		return fmt.Errorf("reading the shipment's order: %w", err)
 	}
-	route, err := d.Connections.Route(ctx, d.m.Tenant, h.Connection)
-	return route.ConfigVersion, err
+	route, err := d.Connections.Route(ctx, d.Tenant, h.Connection)
+	r.config = route.ConfigVersion
+	return err
 }
 
 // orderOf leads from the warehouse's id of a released order to the order.
@@ -230,38 +183,45 @@ func unknownOrder(external string) error {
 }
 
 // head is a new shipment's head: run 1 owns it until the phase's lease ends.
-func (d delivery) head(s retail.Shipment) document.Head {
+func (d delivery) head(r read) document.Head {
 	now := d.Life.Now()
-	number := s.Tracking
-	if !usable(number) {
-		number = s.ExternalID
+	h := document.Head{
+		Key: document.Key{Tenant: d.Tenant, Type: document.Shipment, ID: d.Life.NewID()}, Schema: retail.SchemaVersion,
+		State: retail.Received, Run: 1, Due: now.Add(document.PhaseLease), Connection: d.Connection,
+		Correlation: d.Event(), CreatedAt: now, UpdatedAt: now,
 	}
-	return document.Head{
-		Key: document.Key{Tenant: d.m.Tenant, Type: document.Shipment, ID: d.Life.NewID()}, Schema: retail.SchemaVersion,
-		State: retail.Received, Run: 1, Due: now.Add(document.PhaseLease), Connection: d.m.Connection,
-		ExternalID: s.ExternalID, Number: number, SourceVersion: s.SourceVersion, SourceHash: bodyHash(d.body),
-		Parent: s.OrderID, Correlation: d.done.Event, Raw: d.raw, CreatedAt: now, UpdatedAt: now,
-	}
+	r.describe(&h)
+	return h
 }
 
-func (d delivery) create(ctx context.Context, s retail.Shipment, config int64) (document.Change, error) {
-	h := d.head(s)
-	h.Body, h.ConfigVersion, s.ID = 1, config, h.ID
+// describe takes into the head what the payload says of the shipment.
+func (r read) describe(h *document.Head) {
+	s := r.shipment
+	h.Number = s.Tracking
+	if !usable(h.Number) {
+		h.Number = s.ExternalID
+	}
+	h.ExternalID, h.SourceVersion, h.SourceHash, h.Parent, h.Raw, h.ConfigVersion = s.ExternalID, s.SourceVersion, inbox.Hash(r.bytes), s.OrderID, r.raw, r.config
+}
+
+func (d delivery) create(ctx context.Context, r read) (document.Change, error) {
+	h, s := d.head(r), r.shipment
+	h.Body, s.ID = 1, h.ID
 	refs, err := d.refs(ctx, h.Key, s)
 	if err != nil {
 		return document.Change{}, err
 	}
 	c, err := d.Life.Next(h, retail.Received, document.Step{Type: document.Event(h.Type, "received"), Data: map[string]string{
 		"external_id": s.ExternalID, "tracking_number": s.Tracking, "carrier": s.Carrier, "order": s.OrderID,
-		"lines": fmt.Sprint(len(s.Lines)), "topic": d.m.Topic,
+		"lines": fmt.Sprint(len(s.Lines)), "topic": d.Topic,
 	}})
 	c.Body, c.Refs = s, refs
 	return c, err
 }
 
 func (d delivery) refs(ctx context.Context, k document.Key, s retail.Shipment) ([]document.Ref, error) {
-	refs := []document.Ref{d.ref(shipmentRef, s.ExternalID)}
-	free, err := freeRefs(ctx, d.Life.Store, k, d.ref(trackingRef, s.Tracking))
+	refs := []document.Ref{d.Ref(shipmentRef, s.ExternalID)}
+	free, err := freeRefs(ctx, d.Life.Store, k, d.Ref(trackingRef, s.Tracking))
 	return append(refs, free...), err
 }
 
@@ -286,90 +246,124 @@ func freeRefs(ctx context.Context, store document.Store, k document.Key, refs ..
 	}), nil
 }
 
-// again handles a delivery about a shipment that is known. A shipment is a
-// fact: later snapshots of it add nothing.
-func (d delivery) again(ctx context.Context, k document.Key, s retail.Shipment) (string, error) {
+// about handles a delivery about a shipment that is known; unread is why it
+// could not be read, if it is a replay. A shipment is a fact: later snapshots
+// of it add nothing.
+func (d delivery) about(ctx context.Context, k document.Key, r read, unread error) (string, error) {
 	h, err := d.Life.Store.Head(ctx, k)
 	if err != nil {
 		return "", fmt.Errorf("reading the known shipment: %w", err)
 	}
 	switch {
-	case h.Parked != "" && h.Body == 0:
-		// Only a shell stands there; the event waits until somebody opens it.
-		return d.finish(ctx, Waiting, document.Transaction{Pending: []document.Pending{{
-			Key: k, SourceVersion: s.SourceVersion, EventID: d.done.Event, Raw: d.raw, At: d.Life.Now()}}})
-	case s.SourceVersion < h.SourceVersion:
-		return d.finish(ctx, Superseded, document.Transaction{})
+	case d.Answers(h):
+		return d.adopt(ctx, h, r, unread)
+	case unread != nil:
+		return d.Park(ctx, k, h.Number, unread)
+	case inbox.Shell(h):
+		return d.Wait(ctx, h, r.shipment.SourceVersion)
+	case r.shipment.SourceVersion < h.SourceVersion:
+		return d.Finish(ctx, inbox.Superseded, document.Transaction{})
 	}
-	return d.finish(ctx, Repeated, document.Transaction{})
+	return d.Finish(ctx, inbox.Repeated, document.Transaction{})
+}
+
+// drainedAtOnce keeps a transaction within the database's bounds.
+const drainedAtOnce = 50
+
+// adopt gives a parked shipment the payload that answers its exception: the
+// replayed one or, where that is refused still, the first of those that wait
+// behind it which is not. The others told of the same parcel and wait no longer.
+func (d delivery) adopt(ctx context.Context, h document.Head, r read, err error) (string, error) {
+	if h.State != retail.Received {
+		return d.Park(ctx, h.Key, h.Number, fault.New(fault.Exception, fault.StateConflict, "the shipment is %s; its payload can be replaced only before it is recorded", h.State).At("state", string(h.State)))
+	}
+	waiting, werr := d.Life.Store.Pending(ctx, h.Key)
+	if werr != nil {
+		return "", werr
+	}
+	if err == nil {
+		err = d.fits(ctx, h, &r)
+	}
+	for _, p := range waiting {
+		if err == nil || fault.KindOf(err) == fault.Retryable {
+			break
+		}
+		body, gerr := d.Payloads.Get(ctx, p.Raw)
+		if gerr != nil {
+			return "", gerr
+		}
+		other, oerr := d.decode(ctx, body, p.Raw)
+		if oerr == nil {
+			oerr = d.fits(ctx, h, &other)
+		}
+		if oerr == nil {
+			r, err = other, nil
+		}
+	}
+	if err != nil {
+		if fault.KindOf(err) == fault.Retryable {
+			return "", err
+		}
+		return d.Park(ctx, h.Key, h.Number, err) // for the reason of now
+	}
+	s := &r.shipment
+	s.ID = h.ID
+	h.Body++
+	h.Waiting = 0
+	r.describe(&h)
+	c, task, err := d.Life.Unpark(h, document.Step{Type: document.Event(h.Type, "retried"), Data: map[string]string{
+		"exception": h.Parked, "external_id": s.ExternalID, "tracking_number": s.Tracking, "order": s.OrderID,
+	}})
+	if err != nil {
+		return "", err
+	}
+	c.Body = *s
+	if c.Refs, err = d.refs(ctx, h.Key, *s); err != nil {
+		return "", err
+	}
+	if _, err := d.Finish(ctx, inbox.Accepted, document.Transaction{Changes: []document.Change{c}, Drained: waiting[:min(len(waiting), drainedAtOnce)]}); err != nil {
+		return "", err
+	}
+	_ = d.Start(ctx, task) // the due time is the backstop
+	return inbox.Accepted, nil
+}
+
+// fits holds a payload to the shipment that it is to become.
+func (d delivery) fits(ctx context.Context, h document.Head, r *read) error {
+	if h.ExternalID != "" && r.shipment.ExternalID != h.ExternalID {
+		return fault.New(fault.Exception, fault.Validation, "the payload is of another shipment than %s", h.ExternalID).At("id", r.shipment.ExternalID)
+	}
+	return d.place(ctx, r)
 }
 
 // refuse parks what no further attempt would take in: with a shell that owns
-// the warehouse's id where it could be read, so that later events find it. A
-// shell whose lines could be read is recorded once it is retried.
-func (d delivery) refuse(ctx context.Context, s retail.Shipment, cause error) (string, error) {
+// the warehouse's id where it could be read, so that later events find it.
+func (d delivery) refuse(ctx context.Context, r read, cause error) (string, error) {
 	if fault.KindOf(cause) == fault.Retryable {
 		return "", cause
 	}
+	s := &r.shipment
 	if s.ExternalID == "" {
-		return d.park(ctx, document.Key{}, s, cause)
+		return d.Park(ctx, document.Key{}, s.Tracking, cause)
 	}
-	k, found, err := d.known(ctx, s.ExternalID)
+	k, found, err := d.Known(ctx, shipmentRef, s.ExternalID)
 	if err != nil {
 		return "", err
 	}
 	if found {
-		return d.park(ctx, k, s, cause)
+		return d.Park(ctx, k, s.Tracking, cause)
 	}
-	if k, found, err = orderOf(ctx, d.Life.Store, d.m.Tenant, d.m.Connection, s.OrderRef); err != nil {
+	if k, found, err = orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef); err != nil {
 		return "", err
 	} else if found {
 		s.OrderID = k.ID
 	}
-	h := d.head(s)
-	c, x, err := d.Life.Park(h, cause)
-	if err != nil {
-		return "", err
-	}
-	x.EventID = d.done.Event
-	if c.Refs, err = d.refs(ctx, h.Key, s); err != nil {
-		return "", err
-	}
-	if len(s.Lines) > 0 {
-		s.ID, c.Head.Body = h.ID, 1
-		c.Body = s
-	}
-	return d.finish(ctx, Parked, document.Transaction{Changes: []document.Change{c}, Exceptions: []document.Exception{x}})
-}
-
-// park opens an exception without a shell: about the document k, or none.
-func (d delivery) park(ctx context.Context, k document.Key, s retail.Shipment, cause error) (string, error) {
-	x := d.Life.NewException(d.m.Tenant, d.m.Connection, cause)
-	x.Raw, x.EventID, x.Type, x.Document, x.Number = d.raw, d.done.Event, k.Type, k.ID, s.Tracking
-	return d.finish(ctx, Parked, document.Transaction{Exceptions: []document.Exception{x}})
-}
-
-func (d delivery) finish(ctx context.Context, outcome string, t document.Transaction) (string, error) {
-	if err := d.commit(ctx, outcome, t); err != nil {
-		return "", err
-	}
-	return outcome, nil
-}
-
-// commit writes t together with the end of the inbox event. A lost race is
-// Retryable: the next look finds what the winner wrote.
-func (d delivery) commit(ctx context.Context, outcome string, t document.Transaction) error {
-	done := d.done
-	done.Outcome = outcome
-	t.Inbox = &done
-	err := d.Life.Store.Commit(ctx, t)
-	if errors.Is(err, document.ErrRefTaken) || errors.Is(err, document.ErrConflict) || errors.Is(err, document.ErrLease) {
-		return fault.Wrap(fault.Retryable, fault.StateConflict, err, "taking in the shipment").After(time.Second)
-	}
-	return err
-}
-
-func bodyHash(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
+	h := d.head(r)
+	return d.ParkNew(ctx, h, cause, func(c *document.Change) (err error) {
+		if c.Refs, err = d.refs(ctx, h.Key, *s); err == nil && len(s.Lines) > 0 {
+			s.ID, c.Head.Body = h.ID, 1
+			c.Body = *s
+		}
+		return err
+	})
 }

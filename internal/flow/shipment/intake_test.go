@@ -51,7 +51,7 @@ func TestAShipmentIsReceivedUnderItsOrderEvenIfItsPhaseDoesNotStart(t *testing.T
 	if s.ID != h.ID || s.OrderID != o.ID || s.Warehouse != "warehouse" || s.Tenant != b.tenant || len(s.Lines) != 1 {
 		t.Errorf("body = %+v", s)
 	}
-	if key := shipment.RawKey(b.tenant, noon, "warehouse", "e31"); h.Raw != key || !strings.HasPrefix(key, "raw/shipment/north/2096/03/01/") || len(b.blobs.m[key]) == 0 {
+	if key := inbox.RawKey("shipment", b.tenant, noon, "warehouse", "e31"); h.Raw != key || !strings.HasPrefix(key, "raw/shipment/north/warehouse/2096/03/01/") || len(b.blobs.m[key]) == 0 {
 		t.Errorf("raw = %s", h.Raw)
 	}
 }
@@ -92,9 +92,9 @@ func TestALaterSnapshotOfAShipmentAddsNothing(t *testing.T) {
 	task := b.announce("31", "1001", "94001", goods{"MUG", 2})
 	body := string(parcel("31", "1001", "94001", goods{"MUG", 2}))
 	for updated, want := range map[string]string{
-		"2096-03-01T11:30:00Z": shipment.Repeated,
-		"2096-03-02T11:30:00Z": shipment.Repeated,
-		"2096-02-01T11:30:00Z": shipment.Superseded,
+		"2096-03-01T11:30:00Z": inbox.Repeated,
+		"2096-03-02T11:30:00Z": inbox.Repeated,
+		"2096-02-01T11:30:00Z": inbox.Superseded,
 	} {
 		if got := b.take(updated, []byte(strings.Replace(body, "2096-03-01T11:30:00Z", updated, 1))); got != want {
 			t.Errorf("as of %s: %s", updated, got)
@@ -120,7 +120,7 @@ func TestAnAnnouncementThatOvertakesTheReleaseWaitsForIt(t *testing.T) {
 		t.Errorf("kept %+v", k)
 	}
 	b.release(orderTask)
-	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Accepted {
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Accepted {
 		t.Fatalf("%s, %v", got, err)
 	}
 	if h := b.head(b.tasks[0].Key()); h.Parent != o.ID {
@@ -133,7 +133,7 @@ func TestAnAnnouncementOfAnUnknownOrderIsParkedAndRecordedOnceItIsKnown(t *testi
 	orderTask, o := b.place("1001", goods{"MUG", 2})
 	m := b.message("e31", parcel("31", "1001", "94001", goods{"MUG", 2}))
 	b.wait(10 * time.Minute)
-	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Parked {
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Parked {
 		t.Fatalf("%s, %v", got, err)
 	}
 	k := b.resolve("warehouse", "shipment", "31")
@@ -173,7 +173,7 @@ func TestAParcelThatHasNotLeftIsTakenInWhenItDoes(t *testing.T) {
 	b := newBench(t)
 	b.released("1001", goods{"MUG", 2})
 	body := strings.Replace(string(parcel("31", "1001", "94001", goods{"MUG", 2})), `"Completed"`, `"Cancelled"`, 1)
-	if got := b.take("e1", []byte(body)); got != shipment.Superseded {
+	if got := b.take("e1", []byte(body)); got != inbox.Superseded {
 		t.Fatalf("outcome = %s", got)
 	}
 	if k := b.resolve("warehouse", "shipment", "31"); k.ID != "" || len(b.opened()) != 0 || len(b.tasks) != 0 {
@@ -218,10 +218,10 @@ func TestWhatCannotBeTakenInIsParkedWithItsPayload(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(b.opened())
-			if got := b.take(c.name, []byte(c.body)); got != shipment.Parked {
+			if got := b.take(c.name, []byte(c.body)); got != inbox.Parked {
 				t.Fatalf("outcome = %s", got)
 			}
-			if kept := string(b.blobs.m[shipment.RawKey(b.tenant, noon, "warehouse", c.name)]); kept != c.body {
+			if kept := string(b.blobs.m[inbox.RawKey("shipment", b.tenant, noon, "warehouse", c.name)]); kept != c.body {
 				t.Errorf("kept %q", kept)
 			}
 			if len(b.opened()) != before+1 || len(b.tasks) != 0 {
@@ -234,10 +234,10 @@ func TestWhatCannotBeTakenInIsParkedWithItsPayload(t *testing.T) {
 			if h := b.head(k); h.Parked == "" || h.Body != 0 || h.Parent != o.ID {
 				t.Errorf("head = %+v", h)
 			}
-			if got := b.take("later", []byte(good)); got != shipment.Waiting {
+			if got := b.take("later", []byte(good)); got != inbox.Waiting {
 				t.Errorf("a later event: %s", got)
 			}
-			if got := b.take("again", []byte(c.body)); got != shipment.Parked || b.resolve("warehouse", "shipment", c.shell) != k {
+			if got := b.take("again", []byte(c.body)); got != inbox.Parked || b.resolve("warehouse", "shipment", c.shell) != k {
 				t.Errorf("the same refusal: %s", got)
 			}
 		})
@@ -248,10 +248,10 @@ func TestAMessageWhoseBodyIsDamagedIsParked(t *testing.T) {
 	b := newBench(t)
 	m := b.message("e1", nil)
 	m.Body = "no base64"
-	if got, err := b.in.Take(t.Context(), m); err != nil || got != shipment.Parked {
+	if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Parked {
 		t.Fatalf("%s, %v", got, err)
 	}
-	if kept := string(b.blobs.m[shipment.RawKey(b.tenant, noon, "warehouse", "e1")]); kept != m.Body {
+	if kept := string(b.blobs.m[inbox.RawKey("shipment", b.tenant, noon, "warehouse", "e1")]); kept != m.Body {
 		t.Errorf("kept %q", kept)
 	}
 }
@@ -291,7 +291,7 @@ func TestAParcelThatNobodyAnnouncedIsFoundAtTheWarehouse(t *testing.T) {
 	if h := b.head(o); !h.Due.Equal(noon.Add(90 * time.Minute)) {
 		t.Errorf("due %s", h.Due)
 	}
-	for i, want := range []string{shipment.Accepted, shipment.Repeated} {
+	for i, want := range []string{inbox.Accepted, inbox.Repeated} {
 		if got, err := b.in.Take(t.Context(), sent[i]); err != nil || got != want {
 			t.Errorf("taking %d: %s, %v", i, got, err)
 		}

@@ -7,15 +7,8 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/effect"
-	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/retail"
 )
-
-// Payloads keeps vendors' bytes. Put under one key twice is harmless.
-type Payloads interface {
-	inbox.Blobs
-	Put(ctx context.Context, key string, body []byte) error
-}
 
 // Decoder translates a warehouse's payload. On an error the shipment's
 // ExternalID and OrderRef are set where they could be read. A shipment that
