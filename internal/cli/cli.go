@@ -17,18 +17,28 @@ import (
 
 // commands are all verbs; kong reads the tags.
 type commands struct {
-	Up         up         `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
-	Down       down       `cmd:"" help:"Stop what up started."`
-	Status     status     `cmd:"" help:"Say what runs and where."`
-	Decode     decode     `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
-	Trace      trace      `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
-	Emit       emit       `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
-	Exceptions exceptions `cmd:"" help:"List what is parked, why, and what to do."`
-	Plan       planCmd    `cmd:"" help:"Show how a partner's folder differs from what runs."`
-	Apply      applyCmd   `cmd:"" help:"Bring what runs to what a partner's folder says."`
-	Deploy     deployCmd  `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
-	Cost       costCmd    `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
-	Connectors connectors `cmd:"" help:"List the connectors and what each can do."`
+	Up         up           `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
+	Down       down         `cmd:"" help:"Stop what up started."`
+	Status     status       `cmd:"" help:"Say what runs and where."`
+	Decode     decode       `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
+	Trace      trace        `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
+	Emit       emit         `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
+	Exceptions exceptions   `cmd:"" help:"List what is parked by cause: why, what is at stake, what to do."`
+	Exception  exceptionCmd `cmd:"" help:"Show one exception with its document's timeline, notes and payloads."`
+	Retry      retryCmd     `cmd:"" help:"Let a parked document, or all of one cause, go on."`
+	Edit       editCmd      `cmd:"" help:"Replace a parked document's payload, keep the earlier one, and replay it."`
+	Cancel     cancelCmd    `cmd:"" help:"End a parked document that no other system was told of."`
+	Resolve    resolveCmd   `cmd:"" help:"Close an exception that holds no document."`
+	Confirm    confirmCmd   `cmd:"" help:"Say that an effect of unknown outcome happened."`
+	Resend     resendCmd    `cmd:"" help:"Say that an effect of unknown outcome did not happen; it is sent again."`
+	Assign     assignCmd    `cmd:"" help:"Name who works on an exception."`
+	Note       noteCmd      `cmd:"" help:"Write a note on an exception."`
+	Audit      auditCmd     `cmd:"" help:"List what people did, and why."`
+	Plan       planCmd      `cmd:"" help:"Show how a partner's folder differs from what runs."`
+	Apply      applyCmd     `cmd:"" help:"Bring what runs to what a partner's folder says."`
+	Deploy     deployCmd    `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
+	Cost       costCmd      `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
+	Connectors connectors   `cmd:"" help:"List the connectors and what each can do."`
 }
 
 // streams are a command's input and outputs.
@@ -40,8 +50,12 @@ type streams struct {
 // errSilent ends a command that has said everything with exit code 1.
 var errSilent = errors.New("failed")
 
+// errPartly ends a command that did only a part, and has said which, with exit
+// code 3.
+var errPartly = errors.New("partly done")
+
 // Run executes one command line and returns its exit code: 0 done, 1 failed,
-// 2 a wrong command line.
+// 2 a wrong command line, 3 partly done.
 func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	code := -1
 	var c commands
@@ -68,6 +82,8 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return 0
 	case errors.Is(err, errSilent):
 		return 1
+	case errors.Is(err, errPartly):
+		return 3
 	default:
 		_, _ = fmt.Fprintln(errs, "waybill:", err)
 		return 1

@@ -233,48 +233,6 @@ func (d traced) print(s streams) {
 	_ = w.Flush()
 }
 
-type exceptions struct {
-	JSON bool `name:"json" help:"Print JSON."`
-}
-
-// Run lists the open exceptions of all retailers.
-func (c exceptions) Run(ctx context.Context, s streams) error {
-	l, p, err := attach()
-	if err != nil {
-		return err
-	}
-	all := []document.Exception{}
-	for _, r := range l.Retailers {
-		t, err := retail.ParseTenant(r.Tenant)
-		if err != nil {
-			return err
-		}
-		xs, err := p.Store.OpenExceptions(ctx, t)
-		if err != nil {
-			return err
-		}
-		all = append(all, xs...)
-	}
-	if c.JSON {
-		return printJSON(s.out, all)
-	}
-	if len(all) == 0 {
-		_, err := fmt.Fprintln(s.out, "nothing is parked")
-		return err
-	}
-	for _, x := range all {
-		_, _ = fmt.Fprintf(s.out, "%s  %s %s  %s/%s\n  %s\n", x.OpenedAt.Local().Format(time.DateTime),
-			first(x.Type, "delivery"), first(x.Number, x.EventID), x.Kind, x.Class, x.Reason)
-		if x.Action != "" {
-			_, _ = fmt.Fprintf(s.out, "  next: %s\n", x.Action)
-		}
-		if x.Raw != "" {
-			_, _ = fmt.Fprintf(s.out, "  payload: %s\n", x.Raw)
-		}
-	}
-	return nil
-}
-
 type emit struct {
 	Connection string `required:"" help:"Connection to deliver for, such as shop."`
 	Topic      string `required:"" help:"The vendor's topic, such as orders/create."`
