@@ -1,0 +1,173 @@
+// Package doctortest serves recorded answers of AWS to an examination.
+package doctortest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// Server answers as AWS did. A case is a folder; what a folder has not, the
+// healthy account answers. An answer is a file SERVICE.Operation.http,
+// or SERVICE.Operation.SUBJECT.http for one table, quota, queue or stack.
+type Server struct {
+	*httptest.Server
+	dir     string
+	folders []string
+
+	mu    sync.Mutex
+	asked []string
+}
+
+// Start serves the answers of a case in a folder of cases until the test ends.
+func Start(t testing.TB, dir, folder string) *Server {
+	t.Helper()
+	r := &Server{dir: dir, folders: []string{folder}}
+	if folder != "healthy" {
+		r.folders = append(r.folders, "healthy")
+	}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// Asked are the operations that were asked for, as SERVICE.Operation.
+func (r *Server) Asked() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.asked)
+}
+
+// Config is a configuration that asks the server, once each.
+func (r *Server) Config(region string) aws.Config {
+	return aws.Config{Region: region, BaseEndpoint: &r.URL, HTTPClient: r.Client(),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} }}
+}
+
+// signedFor finds the service in the signature, as AWS does.
+var signedFor = regexp.MustCompile(`Credential=[^/]+/\d{8}/[a-z0-9-]+/([a-z0-9-]+)/aws4_request`)
+
+// rest names the operations of the services that are told apart by address.
+var rest = map[string]string{
+	"GET /2016-08-19/account-settings":  "GetAccountSettings",
+	"GET /2016-08-19/account-settings/": "GetAccountSettings",
+	"GET /v2/email/account":             "GetAccount",
+}
+
+// ServeHTTP finds out what is asked and answers from the folders.
+func (r *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	body, err := io.ReadAll(q.Body)
+	signed := signedFor.FindStringSubmatch(q.Header.Get("Authorization"))
+	if err != nil || signed == nil {
+		http.Error(w, "the request is not signed", http.StatusForbidden)
+		return
+	}
+	operation, subject, actions := read(q, body)
+	name := signed[1] + "." + operation
+	r.mu.Lock()
+	r.asked = append(r.asked, name)
+	r.mu.Unlock()
+	for _, folder := range r.folders {
+		for _, file := range []string{name + "." + subject + ".http", name + ".http"} {
+			raw, err := os.ReadFile(filepath.Join(r.dir, folder, file))
+			if err == nil {
+				r.answer(w, q, raw, actions)
+				return
+			}
+		}
+	}
+	http.Error(w, "no answer is recorded for "+name+"."+subject, http.StatusNotImplemented)
+}
+
+// read tells a request's operation, what it is about, and for a simulation the
+// actions in question.
+func read(q *http.Request, body []byte) (operation, subject string, actions []string) {
+	if target := q.Header.Get("X-Amz-Target"); target != "" {
+		_, operation, _ = strings.Cut(target, ".")
+		var in struct{ QuotaCode, TableName, QueueUrl string }
+		_ = json.Unmarshal(body, &in) // what has no subject has none of these
+		return operation, in.QuotaCode + in.TableName + in.QueueUrl[strings.LastIndex(in.QueueUrl, "/")+1:], nil
+	}
+	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
+		stack := form.Get("StackName")
+		if parts := strings.Split(stack, "/"); len(parts) > 1 {
+			stack = parts[1] // of an ARN
+		}
+		for i := 1; form.Has(fmt.Sprintf("ActionNames.member.%d", i)); i++ {
+			actions = append(actions, form.Get(fmt.Sprintf("ActionNames.member.%d", i)))
+		}
+		return form.Get("Action"), stack, actions
+	}
+	if name, ok := rest[q.Method+" "+q.URL.Path]; ok {
+		return name, "", nil
+	}
+	if q.Method == http.MethodHead {
+		return "HeadBucket", "", nil
+	}
+	return q.Method + q.URL.Path, "", nil
+}
+
+// member is the one result of a simulation that the file holds; it stands for
+// each action that was asked for.
+var member = regexp.MustCompile(`(?s)\s*<member>.*?</member>`)
+
+// answer writes a recorded answer.
+func (r *Server) answer(w http.ResponseWriter, q *http.Request, raw []byte, actions []string) {
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), q)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+		return
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+		return
+	}
+	if len(actions) > 0 {
+		body = member.ReplaceAllFunc(body, func(one []byte) (all []byte) {
+			for _, a := range actions {
+				x := strings.ReplaceAll(string(one), "ACTION", a)
+				if slices.Contains(r.lines("denied.txt"), a) {
+					x = strings.ReplaceAll(x, "allowed", "implicitDeny")
+				}
+				if slices.Contains(r.lines("conditional.txt"), a) {
+					x = strings.ReplaceAll(strings.ReplaceAll(x, "allowed", "implicitDeny"), "<MissingContextValues/>",
+						"<MissingContextValues><member>aws:PrincipalTag/team</member></MissingContextValues>")
+				}
+				all = append(all, x...)
+			}
+			return all
+		})
+	}
+	for k, v := range res.Header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(res.StatusCode)
+	_, _ = w.Write(bytes.TrimSpace(body))
+}
+
+// lines reads a list of the case.
+func (r *Server) lines(file string) []string {
+	raw, err := os.ReadFile(filepath.Join(r.dir, r.folders[0], file))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(raw))
+}

@@ -1,0 +1,52 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+)
+
+// offered are the services that the platform is made of, by the names that AWS
+// publishes them under.
+var offered = []string{"apigateway", "cloudformation", "cloudwatch", "dynamodb", "eventbridge", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions"}
+
+// perCall is how many parameters one call of SSM answers.
+const perCall = 10
+
+// services asks AWS's public list whether the region has every service. The list
+// is by AWS and late at times, so what it leaves out is a warning.
+func (e *exam) services(ctx context.Context) []Finding {
+	f := Finding{Check: "region.services", Status: OK, Value: e.cfg.Region + " has all " + fmt.Sprint(len(offered)),
+		Want: "every service of the platform in the region: " + strings.Join(offered, ", ")}
+	prefix := "/aws/service/global-infrastructure/regions/" + e.cfg.Region + "/services/"
+	client := ssm.NewFromConfig(e.cfg)
+	var there []string
+	for names := range slices.Chunk(offered, perCall) {
+		var paths []string
+		for _, n := range names {
+			paths = append(paths, prefix+n)
+		}
+		out, err := client.GetParameters(ctx, &ssm.GetParametersInput{Names: paths})
+		if err != nil {
+			return []Finding{e.unseen(f.Check, f.Want, "ssm:GetParameters", err)}
+		}
+		for _, p := range out.Parameters {
+			there = append(there, strings.TrimPrefix(aws.ToString(p.Name), prefix))
+		}
+	}
+	for _, s := range offered {
+		if !slices.Contains(there, s) {
+			f.Details = append(f.Details, s)
+		}
+	}
+	if len(f.Details) > 0 {
+		f.Status = Warning
+		f.Value = "AWS does not list " + strings.Join(f.Details, ", ") + " in " + e.cfg.Region
+		f.Next = "look at https://aws.amazon.com/about-aws/global-infrastructure/regional-product-services/ and choose another region if it says the same"
+	}
+	return []Finding{f}
+}
