@@ -2,6 +2,8 @@ package shopify
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 
 	"github.com/waybillhq/waybill/internal/fault"
@@ -11,6 +13,7 @@ import (
 // tally adds amounts of one currency and keeps the first failure.
 type tally struct {
 	currency retail.Currency
+	digits   int // of the currency
 	err      error
 }
 
@@ -33,6 +36,10 @@ func (t *tally) sum(ms ...retail.Money) retail.Money {
 }
 
 func (t *tally) product(p retail.Price, quantity int64) retail.Money {
+	// The usual line needs no rounding and no more than 64 bits.
+	if p.Currency == t.currency && p.FractionDigits == t.digits && p.Amount >= 0 && p.Amount <= math.MaxInt32 && quantity >= 0 && quantity <= math.MaxInt32 {
+		return retail.Money{Amount: p.Amount * quantity, Currency: p.Currency}
+	}
 	m, err := p.Times(quantity)
 	if err != nil && t.err == nil {
 		t.err = fault.Wrap(fault.Permanent, fault.Validation, err, "multiplying a line")
@@ -40,9 +47,14 @@ func (t *tally) product(p retail.Price, quantity int64) retail.Money {
 	return m
 }
 
+// price is the unit price that equals an amount in the order's currency.
+func (t *tally) price(a amount) retail.Price {
+	return retail.Price{Amount: a.Amount, FractionDigits: t.digits, Currency: t.currency}
+}
+
 // assemble derives the canonical order from what the source states.
 func assemble(s source) (retail.Order, error) {
-	t := &tally{currency: s.currency}
+	t := &tally{currency: s.currency, digits: s.currency.Exponent()}
 	tips, goods := splitTips(s, t)
 	if err := lineFaults(goods); err != nil {
 		return retail.Order{}, err
@@ -51,10 +63,11 @@ func assemble(s source) (retail.Order, error) {
 		return retail.Order{}, err
 	}
 	o := s.canonical()
+	o.Lines = make([]retail.OrderLine, 0, len(goods))
 	for i, l := range goods {
 		o.Lines = append(o.Lines, retail.OrderLine{
 			ID: strconv.Itoa(i + 1), ExternalID: l.id, SKU: l.sku, Title: l.title,
-			UnitPrice: retail.PriceOf(l.price.Money), Discounts: l.discounts, Taxes: l.taxes, Duties: l.duties,
+			UnitPrice: t.price(l.price), Discounts: l.discounts, Taxes: l.taxes, Duties: l.duties,
 			RequiresShipping: l.requiresShipping, GiftCard: l.giftCard,
 			Quantities: retail.Quantities{Ordered: l.quantity, Unallocated: l.current, Canceled: l.quantity - l.current},
 		})
@@ -83,10 +96,13 @@ func splitTips(s source, t *tally) (tips, goods []sourceLine) {
 	var maybe []retail.Money
 	for _, l := range s.lines {
 		if l.maybeTip && !l.markedTip {
-			maybe = append(maybe, t.product(retail.PriceOf(l.price.Money), l.quantity))
+			maybe = append(maybe, t.product(t.price(l.price), l.quantity))
 		}
 	}
 	unmarked := s.tip.shop.Amount > 0 && t.sum(maybe...).Amount == s.tip.shop.Amount
+	if len(maybe) == 0 && !slices.ContainsFunc(s.lines, func(l sourceLine) bool { return l.markedTip }) {
+		return nil, s.lines
+	}
 	for _, l := range s.lines {
 		if l.markedTip || (l.maybeTip && unmarked) {
 			tips = append(tips, l)
@@ -238,7 +254,7 @@ func (a *account) declare(tips []sourceLine) {
 	if len(tips) > 0 {
 		var inLines retail.Money
 		for _, l := range tips {
-			inLines = t.sum(inLines, t.product(retail.PriceOf(l.price.Money), l.quantity))
+			inLines = t.sum(inLines, t.product(t.price(l.price), l.quantity))
 		}
 		if !s.tip.shop.set || s.tip.shop.IsZero() {
 			tot.Tip = inLines

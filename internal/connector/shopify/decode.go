@@ -42,12 +42,13 @@ type source struct {
 }
 
 type sourceLine struct {
-	path, skuPath, id, sku, title string
-	price                         amount
-	quantity, current             int64
-	discounts, duties             []retail.Money
-	taxes                         []retail.TaxLine
-	requiresShipping, giftCard    bool
+	node                       node
+	id, sku, title             string
+	price                      amount
+	quantity, current          int64
+	discounts, duties          []retail.Money
+	taxes                      []retail.TaxLine
+	requiresShipping, giftCard bool
 	// markedTip is the vendor's own mark of a tip; maybeTip is a line without
 	// product, SKU, tax and shipping, as a tip looks where there is no mark.
 	markedTip, maybeTip bool
@@ -77,11 +78,13 @@ type sourceDelivery struct {
 // name the field. Source of the rules: shared schema orders/create 2026-07 and
 // the descriptions of Order, LineItem and ShippingLine in the GraphQL schema.
 func (c *Connector) DecodeOrder(raw []byte) (retail.Order, retail.Person, error) {
-	r := &reader{}
-	doc := parse(r, raw)
+	t, _ := trees.Get().(*tree)
+	defer t.release()
+	r := &reader{tree: t}
 	shell := retail.Order{Schema: retail.SchemaVersion}
-	if doc.v == nil || r.err != nil {
-		return shell, retail.Person{}, r.fault()
+	doc, ok := parse(r, raw)
+	if !ok {
+		return shell, retail.Person{}, r.err
 	}
 	var s source
 	if doc.has("lineItems") {
@@ -98,15 +101,6 @@ func (c *Connector) DecodeOrder(raw []byte) (retail.Order, retail.Person, error)
 		return shell, retail.Person{}, err
 	}
 	return o, s.person, nil
-}
-
-// fault is the first fault as an error: a nil *fault.Error in an error would
-// not be nil.
-func (r *reader) fault() error {
-	if r.err == nil {
-		return fault.New(fault.Permanent, fault.Validation, "the payload is not a JSON object")
-	}
-	return r.err
 }
 
 // identify reads what a parked shell needs, before anything can fail.
@@ -147,11 +141,11 @@ func lineFaults(lines []sourceLine) error {
 	for _, l := range lines {
 		switch {
 		case seen[l.id]:
-			return fault.New(fault.Permanent, fault.Validation, "the line is listed twice").At(l.path, l.id)
+			return fault.New(fault.Permanent, fault.Validation, "the line is listed twice").At(l.node.path(), l.id)
 		case l.sku == "":
-			return fault.New(fault.Exception, fault.Mapping, "the line has no SKU, so no stock can be found for it").At(l.skuPath, "")
+			return fault.New(fault.Exception, fault.Mapping, "the line has no SKU, so no stock can be found for it").At(join(l.node.path(), "sku"), "")
 		case l.current > l.quantity:
-			return fault.New(fault.Permanent, fault.Validation, "more units remain than were ordered").At(l.path, l.sku)
+			return fault.New(fault.Permanent, fault.Validation, "more units remain than were ordered").At(l.node.path(), l.sku)
 		}
 		seen[l.id] = true
 	}

@@ -26,14 +26,16 @@ func readGraph(doc node) source {
 	s.test = doc.get("test").flag(false)
 	s.financial = strings.ToLower(doc.get("displayFinancialStatus").text())
 	for _, key := range []string{"lineItems", "shippingLines"} {
-		if doc.at(key, "pageInfo", "hasNextPage").flag(false) {
+		if doc.follow(key, "pageInfo", "hasNextPage").flag(false) {
 			doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the list is not complete").At(key, ""))
 		}
 	}
-	for _, n := range required(doc.at("lineItems", "nodes")).list() {
+	lines := required(doc.follow("lineItems", "nodes")).list()
+	s.lines = make([]sourceLine, 0, len(lines))
+	for _, n := range lines {
 		s.lines = append(s.lines, graphLine(n, s.currency))
 	}
-	for _, n := range doc.at("shippingLines", "nodes").list() {
+	for _, n := range doc.follow("shippingLines", "nodes").list() {
 		if !n.get("isRemoved").flag(false) {
 			s.deliveries = append(s.deliveries, graphDelivery(n, &s))
 		}
@@ -45,7 +47,7 @@ func readGraph(doc node) source {
 	s.fees = s.graph(doc.get("originalTotalAdditionalFeesSet"))
 	s.tip = s.graph(doc.get("totalTipReceivedSet"))
 	s.tax = s.graph(doc.get("totalTaxSet"))
-	s.rounding = s.graph(doc.at("totalCashRoundingAdjustment", "paymentSet"))
+	s.rounding = s.graph(doc.follow("totalCashRoundingAdjustment", "paymentSet"))
 	s.total = s.graph(required(doc.get("totalPriceSet")))
 	graphPerson(doc, &s)
 	return s
@@ -65,8 +67,8 @@ func graphShop(n node, c retail.Currency) amount {
 
 func graphLine(n node, c retail.Currency) sourceLine {
 	l := sourceLine{
-		path: n.path(), skuPath: n.path() + ".sku",
-		id: required(n.get("id")).gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
+		node: n,
+		id:   required(n.get("id")).gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
 		price:            graphShop(n.get("originalUnitPriceSet"), c),
 		quantity:         n.get("quantity").count(),
 		current:          n.get("currentQuantity").count(),
@@ -107,11 +109,11 @@ func graphPerson(doc node, s *source) {
 	s.customer = customer.get("id").gid("Customer")
 	s.person = retail.Person{
 		Name:  fullName(customer.get("firstName").text(), customer.get("lastName").text()),
-		Email: first(doc.get("email").text(), customer.at("defaultEmailAddress", "emailAddress").text()),
-		Phone: first(doc.get("phone").text(), customer.at("defaultPhoneNumber", "phoneNumber").text()),
+		Email: first(doc.get("email").text(), customer.follow("defaultEmailAddress", "emailAddress").text()),
+		Phone: first(doc.get("phone").text(), customer.follow("defaultPhoneNumber", "phoneNumber").text()),
 	}
 	s.addresses(graphAddress(doc.get("shippingAddress")), graphAddress(doc.get("billingAddress")))
-	s.country = country(doc.at("shippingAddress", "countryCodeV2"))
+	s.country = country(doc.follow("shippingAddress", "countryCodeV2"))
 }
 
 func graphAddress(n node) retail.Address {
@@ -148,7 +150,7 @@ func rate(n node) string {
 	case null:
 		return ""
 	case number, str:
-		return n.v.text
+		return n.words()
 	default:
 		n.malformed("a number")
 		return ""

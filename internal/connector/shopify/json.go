@@ -3,6 +3,7 @@ package shopify
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +15,15 @@ import (
 // maxDepth bounds the nesting of a document; the deepest official sample has 8.
 const maxDepth = 64
 
-// reader keeps the first fault met while a document is read, so that the
-// decoder reads straight on and checks once.
-type reader struct{ err *fault.Error }
+// reader is a document being decoded. It keeps the first fault met, so that
+// the decoder reads straight on and checks once.
+type reader struct {
+	*tree
+	err *fault.Error
+	// digits are those of the currency that was asked for last.
+	currency retail.Currency
+	digits   int
+}
 
 func (r *reader) fail(f *fault.Error) {
 	if r.err == nil {
@@ -24,54 +31,53 @@ func (r *reader) fail(f *fault.Error) {
 	}
 }
 
-// node is a JSON value with its place in the document: the key or index under
-// its parent.
+// node is a place in a document, with or without a value.
 type node struct {
-	r  *reader
-	up *node
-	// key leads here from up; index does where key is empty.
-	key   string
-	index int
-	v     *value // nil where it is missing
+	r *reader
+	// at is the value's index; where there is none, it is negative, and key
+	// leads here from the value at up.
+	at, up int32
+	key    string
 }
+
+func (n node) value() *value { return &n.r.values[n.at] }
 
 // path names the node for a fault.
 func (n node) path() string {
-	if n.up == nil {
-		return ""
+	if n.at >= 0 {
+		return n.r.path(int(n.at))
 	}
-	if n.key == "" {
-		return n.up.path() + "[" + strconv.Itoa(n.index) + "]"
-	}
-	return join(n.up.path(), n.key)
+	return join(n.r.path(int(n.up)), n.key)
 }
+
+// words are the text of a string or a number's digits.
+func (n node) words() string { return n.r.tree.at(n.value().text) }
 
 func (n node) kind() kind {
-	if n.v == nil {
+	if n.at < 0 {
 		return null
 	}
-	return n.v.kind
+	return n.value().kind
 }
 
-// parse reads one JSON document. Text after it, a key given twice and nesting
-// past maxDepth are refused: two readers of such a document may disagree.
-func parse(r *reader, raw []byte) node {
-	root := node{r: r}
-	if !json.Valid(raw) {
+// parse reads one JSON object into r. Text after it, a key given twice and
+// nesting past maxDepth are refused: two readers of such a document may
+// disagree.
+func parse(r *reader, raw []byte) (root node, ok bool) {
+	switch {
+	case r.read(raw):
+	case r.tree.err != nil && json.Valid(raw):
+		r.fail(r.tree.err)
+		return root, false
+	default:
 		r.fail(fault.New(fault.Permanent, fault.Validation, "the payload is not one JSON document (%d bytes)", len(raw)))
-		return root
+		return root, false
 	}
-	t := tree{s: string(raw), open: make([]entry, 0, 64)}
-	v := t.value(0)
-	if t.err != nil {
-		r.fail(t.err)
-		return root
-	}
-	root.v = &v
-	if v.kind != object {
+	if r.values[0].kind != object {
 		r.fail(fault.New(fault.Permanent, fault.Validation, "the payload is not a JSON object"))
+		return root, false
 	}
-	return root
+	return node{r: r}, true
 }
 
 func join(path, key string) string {
@@ -97,19 +103,23 @@ func (n node) missing() bool { return n.kind() == null }
 
 // get is the member under key; absent and null are both missing.
 func (n node) get(key string) node {
-	c := node{r: n.r, up: &n, key: key}
-	switch n.kind() {
-	case null:
+	if n.at < 0 {
+		return node{r: n.r, at: -1, up: n.up, key: join(n.key, key)}
+	}
+	switch n.value().kind {
 	case object:
-		c.v = n.v.member(key)
+		if at := n.r.member(int(n.at), key); at >= 0 {
+			return node{r: n.r, at: int32(at)}
+		}
+	case null:
 	default:
 		n.malformed("an object")
 	}
-	return c
+	return node{r: n.r, at: -1, up: n.at, key: key}
 }
 
-// at follows several keys.
-func (n node) at(keys ...string) node {
+// follow is get for several keys.
+func (n node) follow(keys ...string) node {
 	for _, k := range keys {
 		n = n.get(k)
 	}
@@ -117,7 +127,7 @@ func (n node) at(keys ...string) node {
 }
 
 // has reports a key that is present, be it null.
-func (n node) has(key string) bool { return n.kind() == object && n.v.member(key) != nil }
+func (n node) has(key string) bool { return n.kind() == object && n.r.member(int(n.at), key) >= 0 }
 
 func (n node) list() []node {
 	switch n.kind() {
@@ -128,13 +138,22 @@ func (n node) list() []node {
 		n.malformed("a list")
 		return nil
 	}
-	out := make([]node, len(n.v.parts))
-	for i := range n.v.parts {
-		out[i] = node{r: n.r, up: &n, index: i, v: &n.v.parts[i].value}
-		if out[i].kind() != object {
-			out[i].malformed("an object")
-			out[i].v = nil
+	values, end := n.r.values, n.value().next
+	size := 0
+	for i := n.at + 1; i < end; i = values[i].next {
+		size++
+	}
+	if size == 0 {
+		return nil
+	}
+	out := make([]node, 0, size)
+	for i := n.at + 1; i < end; i = values[i].next {
+		item := node{r: n.r, at: i}
+		if values[i].kind != object {
+			item.malformed("an object")
+			item = node{r: n.r, at: -1, up: i}
 		}
+		out = append(out, item)
 	}
 	return out
 }
@@ -144,7 +163,7 @@ func (n node) text() string {
 	case null:
 		return ""
 	case str:
-		return n.v.text
+		return n.words()
 	default:
 		n.malformed("a string")
 		return ""
@@ -156,7 +175,7 @@ func (n node) flag(otherwise bool) bool {
 	case null:
 		return otherwise
 	case boolean:
-		return n.v.truth
+		return n.value().truth
 	default:
 		n.malformed("true or false")
 		return false
@@ -174,9 +193,9 @@ func (n node) count() int64 {
 		n.malformed("a number")
 		return 0
 	}
-	i, err := strconv.ParseInt(n.v.text, 10, 64)
+	i, err := strconv.ParseInt(n.words(), 10, 64)
 	if err != nil || i < 0 {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a whole number of at least zero").At(n.path(), reference(n.v.text)))
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a whole number of at least zero").At(n.path(), reference(n.words())))
 		return 0
 	}
 	return i
@@ -189,7 +208,7 @@ func (n node) id() string {
 	case null:
 		return ""
 	case number, str:
-		s = n.v.text
+		s = n.words()
 	}
 	if !digits(s) {
 		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id in digits").At(n.path(), reference(s)))
@@ -204,13 +223,31 @@ func (n node) gid(kind string) string {
 	if s == "" {
 		return ""
 	}
-	tail, ok := strings.CutPrefix(s, "gid://shopify/"+kind+"/")
+	id := gid(s, kind)
+	if id == "" {
+		n.r.fail(notGID(kind).At(n.path(), reference(s)))
+	}
+	return id
+}
+
+// gid is the number in an id of the kind, or empty.
+func gid(s, kind string) string {
+	tail, ok := strings.CutPrefix(s, "gid://shopify/")
+	if ok {
+		tail, ok = strings.CutPrefix(tail, kind)
+	}
+	if ok {
+		tail, ok = strings.CutPrefix(tail, "/")
+	}
 	tail, _, _ = strings.Cut(tail, "?")
 	if !ok || !digits(tail) {
-		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be an id such as gid://shopify/%s/1", kind).At(n.path(), reference(s)))
 		return ""
 	}
 	return tail
+}
+
+func notGID(kind string) *fault.Error {
+	return fault.New(fault.Permanent, fault.Validation, "must be an id such as gid://shopify/%s/1", kind)
 }
 
 func digits(s string) bool {
@@ -255,13 +292,19 @@ func (n node) money(c retail.Currency) amount {
 	case null:
 		return amount{}
 	case number, str:
-		s = n.v.text
+		s = n.words()
 	default:
 		n.malformed("a decimal")
 		return amount{}
 	}
 	if c == "" {
 		return amount{}
+	}
+	if c != n.r.currency {
+		n.r.currency, n.r.digits = c, c.Exponent()
+	}
+	if minor, ok := short(s, n.r.digits); ok {
+		return amount{Money: retail.Money{Amount: minor, Currency: c}, set: true, from: n}
 	}
 	m, err := retail.ParseMoney(s, c)
 	switch {
@@ -271,6 +314,47 @@ func (n node) money(c retail.Currency) amount {
 		n.r.fail(fault.New(fault.Permanent, fault.Validation, "must be a decimal within the range of amounts").At(n.path(), reference(s)))
 	}
 	return amount{Money: m, set: err == nil, from: n}
+}
+
+// short reads a decimal as money is usually written: up to 17 digits, no more
+// after the point than the currency has. It gives what retail.ParseMoney does.
+func short(s string, places int) (minor int64, ok bool) {
+	if s == "" || len(s) > 17 || places < 0 {
+		return 0, false
+	}
+	i := 0
+	if s[0] == '-' {
+		i = 1
+	}
+	from := i
+	for ; i < len(s) && s[i]-'0' <= 9; i++ {
+		minor = minor*10 + int64(s[i]-'0')
+	}
+	if i == from {
+		return 0, false
+	}
+	if i < len(s) {
+		if s[i] != '.' || i+1 == len(s) {
+			return 0, false
+		}
+		for i++; i < len(s) && s[i]-'0' <= 9 && places > 0; i++ {
+			minor = minor*10 + int64(s[i]-'0')
+			places--
+		}
+		if i < len(s) {
+			return 0, false
+		}
+	}
+	for ; places > 0; places-- {
+		if minor > math.MaxInt64/10 {
+			return 0, false
+		}
+		minor *= 10
+	}
+	if s[0] == '-' {
+		minor = -minor
+	}
+	return minor, true
 }
 
 // side is one currency's part of a money bag: {amount, currency(_)code}.

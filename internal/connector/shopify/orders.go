@@ -108,10 +108,8 @@ func (c *Connector) complete(ctx context.Context, p *pacer, raw json.RawMessage,
 		return retail.Listed{}, fault.New(fault.Permanent, fault.Validation, "the listed order has not the shape that was asked for")
 	}
 	l := retail.Listed{Number: h.Name, UpdatedAt: h.UpdatedAt.UTC(), Raw: raw}
-	r := &reader{}
-	l.ExternalID = node{r: r, up: &node{}, key: "id", v: &value{kind: str, text: h.ID}}.gid("Order")
-	if r.err != nil {
-		return l, r.err
+	if l.ExternalID = gid(h.ID, "Order"); l.ExternalID == "" {
+		return l, notGID("Order").At("id", reference(h.ID))
 	}
 	if !h.LineItems.PageInfo.HasNextPage && !h.ShippingLines.PageInfo.HasNextPage {
 		return l, nil

@@ -32,7 +32,9 @@ func readREST(doc node) source {
 	s.dutiesIncluded = doc.get("duties_included").flag(false)
 	s.test = doc.get("test").flag(false)
 	s.financial = strings.ToLower(doc.get("financial_status").text())
-	for _, n := range required(doc.get("line_items")).list() {
+	lines := required(doc.get("line_items")).list()
+	s.lines = make([]sourceLine, 0, len(lines))
+	for _, n := range lines {
 		s.lines = append(s.lines, restLine(n, s.currency))
 	}
 	for _, n := range doc.get("shipping_lines").list() {
@@ -81,8 +83,8 @@ func (s *source) rest(n node, key string) bag {
 
 func restLine(n node, c retail.Currency) sourceLine {
 	l := sourceLine{
-		path: n.path(), skuPath: n.path() + ".sku",
-		id: n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
+		node: n,
+		id:   n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
 		price:            restAmount(n, "price", c),
 		quantity:         n.get("quantity").count(),
 		requiresShipping: n.get("requires_shipping").flag(true),
@@ -111,7 +113,7 @@ func restLine(n node, c retail.Currency) sourceLine {
 		l.discounts = appendNonZero(l.discounts, restAmount(n, "total_discount", c))
 	}
 	for _, d := range n.get("duties").list() {
-		l.duties = appendNonZero(l.duties, d.at("shop_money").side("currency_code", c))
+		l.duties = appendNonZero(l.duties, d.follow("shop_money").side("currency_code", c))
 		if d.get("shop_money").missing() {
 			l.duties = appendNonZero(l.duties, restAmount(d, "price", c))
 		}
@@ -127,7 +129,7 @@ func restAmount(n node, key string, c retail.Currency) amount {
 	if a := n.get(key); !a.missing() {
 		return a.money(c)
 	}
-	return n.at(key+"_set", "shop_money").side("currency_code", c)
+	return n.follow(key+"_set", "shop_money").side("currency_code", c)
 }
 
 func appendNonZero(ms []retail.Money, a amount) []retail.Money {
@@ -173,7 +175,7 @@ func restPerson(doc node, s *source) {
 		Phone: first(doc.get("phone").text(), customer.get("phone").text()),
 	}
 	s.addresses(restAddress(doc.get("shipping_address")), restAddress(doc.get("billing_address")))
-	s.country = country(doc.at("shipping_address", "country_code"))
+	s.country = country(doc.follow("shipping_address", "country_code"))
 }
 
 func restAddress(n node) retail.Address {

@@ -6,27 +6,30 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/waybillhq/waybill/internal/retail"
 )
 
 // plain is a value as encoding/json would read it.
-func (v *value) plain() any {
+func (t *tree) plain(at int) any {
+	v := t.values[at]
 	switch v.kind {
 	case boolean:
 		return v.truth
 	case number:
-		return json.Number(v.text)
+		return json.Number(t.at(v.text))
 	case str:
-		return v.text
+		return t.at(v.text)
 	case list:
-		out := make([]any, len(v.parts))
-		for i := range v.parts {
-			out[i] = v.parts[i].plain()
+		out := []any{}
+		for i := at + 1; i < int(v.next); i = int(t.values[i].next) {
+			out = append(out, t.plain(i))
 		}
 		return out
 	case object:
 		out := map[string]any{}
-		for i := range v.parts {
-			out[v.parts[i].key] = v.parts[i].plain()
+		for i := at + 1; i < int(v.next); i = int(t.values[i].next) {
+			out[t.at(t.values[i].key)] = t.plain(i)
 		}
 		return out
 	default:
@@ -50,16 +53,11 @@ func FuzzTree(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r := &reader{}
-		got := parse(r, raw)
-		if !json.Valid(raw) {
-			if r.err == nil {
-				t.Fatalf("%q is no JSON and was read", raw)
-			}
-			return
-		}
-		if r.err != nil {
-			return // stricter than JSON: doubled keys, depth, no object
+		got := &tree{}
+		if read := got.read(raw); read != json.Valid(raw) && got.err == nil {
+			t.Fatalf("%q: read %t", raw, read)
+		} else if !read {
+			return // no JSON, or stricter than JSON: doubled keys, depth
 		}
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.UseNumber()
@@ -67,8 +65,8 @@ func FuzzTree(f *testing.F) {
 		if err := dec.Decode(&want); err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(got.v.plain(), want) {
-			t.Errorf("%q is read as %#v, not %#v", raw, got.v.plain(), want)
+		if !reflect.DeepEqual(got.plain(0), want) {
+			t.Errorf("%q is read as %#v, not %#v", raw, got.plain(0), want)
 		}
 	})
 }
@@ -81,10 +79,25 @@ func TestADoubledKeyIsRefusedAmongFewAndAmongMany(t *testing.T) {
 			b.WriteString(`"k` + strings.Repeat("x", i) + `":1,`)
 		}
 		b.WriteString(`"k":2}}`)
-		r := &reader{}
+		r := &reader{tree: &tree{}}
 		parse(r, []byte(b.String()))
 		if r.err == nil || r.err.Field != "outer.k" {
 			t.Errorf("among %d: %v", n, r.err)
 		}
 	}
+}
+
+// FuzzShort holds the short way of reading money to the long one.
+func FuzzShort(f *testing.F) {
+	for _, s := range []string{"0", "-0.00", "12.50", "12.5", "1.", ".5", "-", "007", "12345678901234567", "-1234567890123.45", "1e2", "1.234", "1.000", " 1", "+1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, c := range []retail.Currency{"JPY", "USD", "KWD"} {
+			minor, ok := short(s, c.Exponent())
+			if want, err := retail.ParseMoney(s, c); ok && (err != nil || want.Amount != minor) {
+				t.Errorf("%q in %s is read as %d, not %d (%v)", s, c, minor, want.Amount, err)
+			}
+		}
+	})
 }
