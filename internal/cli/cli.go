@@ -39,6 +39,7 @@ type commands struct {
 	Deploy     deployCmd    `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
 	Cost       costCmd      `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
 	Connectors connectors   `cmd:"" help:"List the connectors and what each can do."`
+	Doctor     doctorCmd    `cmd:"" help:"Examine an AWS account, read-only: quotas, mail, permissions, and the stack."`
 }
 
 // streams are a command's input and outputs.
