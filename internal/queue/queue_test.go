@@ -44,6 +44,7 @@ func driver(t *testing.T, faults *awsfault.Injector) drivertest.Driver {
 	c, q, url := opened(t, faults)
 	return drivertest.Driver{
 		Repeats: true, // a connection may break at any time, and a standard queue takes a message twice
+		Letters: q, URL: url,
 		Send: func(ctx context.Context, group string, v any, delay time.Duration) error {
 			return q.Send(ctx, url, group, v, delay)
 		},

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/fault"
 )
 
@@ -28,6 +29,9 @@ type Driver struct {
 	Send    func(ctx context.Context, group string, v any, delay time.Duration) error
 	SendAll func(ctx context.Context, vs []string) error
 	Hide    func(ctx context.Context, receipt string, d time.Duration) error
+	// Letters is the same queue as a dead-letter queue is read.
+	Letters deadletter.Queues
+	URL     string
 	// Receive takes up to ten of the visible messages.
 	Receive func(t *testing.T) []Received
 	// Delete ends a delivery.
@@ -52,6 +56,9 @@ func Run(t *testing.T, open func(t *testing.T) Driver) {
 		{"AMessageOverOneMebibyteIsRefusedForGood", oversized},
 		{"AHiddenMessageIsNotReceivedBefore", hidden},
 		{"WhatCannotBeJSONIsRefusedForGood", noJSON},
+		{"ABodyIsSentAsItIs", asItIs},
+		{"WhatIsTakenForAWhileIsHidden", taken},
+		{"LookingHidesNothing", looked},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.run(t, open(t)) })
 	}
@@ -234,4 +241,61 @@ func noJSON(t *testing.T, d Driver) {
 		t.Errorf("sent: %v", err)
 	}
 	arrive(t, d)
+}
+
+func asItIs(t *testing.T, d Driver) {
+	const body = "not { JSON\n"
+	must(t, d.Letters.SendBody(t.Context(), d.URL, "acme", body))
+	got, err := d.Letters.Take(t.Context(), d.URL, 10, time.Minute)
+	must(t, err)
+	if len(got) != 1 && !d.Repeats {
+		t.Fatalf("took %v", got)
+	}
+	for _, m := range got {
+		if m.Body != body || m.Group != "acme" || m.ID == "" || m.Sent.IsZero() {
+			t.Errorf("took %+v", m)
+		}
+		must(t, d.Letters.Delete(t.Context(), d.URL, m.Receipt))
+	}
+	if n, err := d.Letters.Count(t.Context(), d.URL); err != nil || n != 0 && !d.Repeats {
+		t.Errorf("deleted, %d are there, %v", n, err)
+	}
+}
+
+func taken(t *testing.T, d Driver) {
+	for _, s := range []string{"a", "b"} {
+		must(t, d.Send(t.Context(), "", s, 0))
+	}
+	ids := map[string]bool{}
+	for {
+		got, err := d.Letters.Take(t.Context(), d.URL, 1, time.Hour)
+		must(t, err)
+		if len(got) == 0 {
+			break
+		}
+		if len(got) != 1 || ids[got[0].ID] {
+			t.Fatalf("took %v again", got)
+		}
+		ids[got[0].ID] = true
+	}
+	n, err := d.Letters.Count(t.Context(), d.URL)
+	must(t, err)
+	// An answer that was lost on its way hides its messages too.
+	if n < 2 || !d.Repeats && (n != 2 || len(ids) != 2) {
+		t.Errorf("took %d of %d", len(ids), n)
+	}
+	if d.Pass != nil {
+		d.Pass(time.Hour)
+		arrive(t, d, "a", "b")
+	}
+}
+
+func looked(t *testing.T, d Driver) {
+	must(t, d.Send(t.Context(), "", "m", 0))
+	for range 3 {
+		if got, err := d.Letters.Take(t.Context(), d.URL, 10, 0); err != nil || len(got) == 0 {
+			t.Errorf("looked at %v, %v", got, err)
+		}
+	}
+	arrive(t, d, "m")
 }

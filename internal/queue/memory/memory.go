@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/fault"
 )
 
@@ -48,6 +49,7 @@ type Message struct {
 	Group   string
 	Receipt string
 	Count   int // deliveries, this one included
+	Sent    time.Time
 }
 
 // Queues are queues by name. They are safe for concurrent use.
@@ -128,7 +130,7 @@ func (q *Queues) send(ctx context.Context, url, group, body string, delay time.D
 		return err
 	}
 	q.next++
-	to.waiting = append(to.waiting, &message{Message{ID: fmt.Sprint("m", q.next), Body: body, Group: group}, q.o.Now().Add(delay)})
+	to.waiting = append(to.waiting, &message{Message{ID: fmt.Sprint("m", q.next), Body: body, Group: group, Sent: q.o.Now()}, q.o.Now().Add(delay)})
 	return nil
 }
 
@@ -171,6 +173,11 @@ func (q *Queues) Receive(ctx context.Context, url string, n int) ([]Message, err
 	if err != nil {
 		return nil, err
 	}
+	return q.receive(from, n, from.Hidden), nil
+}
+
+// receive is Receive with the lock held.
+func (q *Queues) receive(from *queue, n int, hide time.Duration) []Message {
 	now := q.o.Now()
 	q.bury(from, now)
 	var visible []*message
@@ -185,11 +192,42 @@ func (q *Queues) Receive(ctx context.Context, url string, n int) ([]Message, err
 		m.Count++
 		m.Receipt = fmt.Sprint(m.ID, "-", m.Count)
 		if q.o.Repeats == 0 || q.o.Dice.Float64() >= q.o.Repeats {
-			m.visible = now.Add(from.Hidden)
+			m.visible = now.Add(hide)
 		}
 		out = append(out, m.Message)
 	}
+	return out
+}
+
+// Take implements deadletter.Queues.
+func (q *Queues) Take(ctx context.Context, url string, n int, hide time.Duration) ([]deadletter.Message, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	from, err := q.at(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	var out []deadletter.Message
+	for _, m := range q.receive(from, min(max(n, 1), 10), whole(min(hide, MaxHidden))) {
+		out = append(out, deadletter.Message{ID: m.ID, Body: m.Body, Group: m.Group, Receipt: m.Receipt, Sent: m.Sent})
+	}
 	return out, nil
+}
+
+// SendBody implements deadletter.Queues.
+func (q *Queues) SendBody(ctx context.Context, url, group, body string) error {
+	return q.send(ctx, url, group, body, 0)
+}
+
+// Count implements deadletter.Queues.
+func (q *Queues) Count(ctx context.Context, url string) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	from, err := q.at(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(from.waiting)), nil
 }
 
 // bury moves what was delivered too often to the dead letters.
@@ -202,7 +240,7 @@ func (q *Queues) bury(from *queue, now time.Time) {
 		if m.visible.After(now) || m.Count < from.MaxReceives {
 			return false
 		}
-		dead.waiting = append(dead.waiting, &message{Message{ID: m.ID, Body: m.Body, Group: m.Group}, now})
+		dead.waiting = append(dead.waiting, &message{Message{ID: m.ID, Body: m.Body, Group: m.Group, Sent: m.Sent}, now})
 		return true
 	})
 }

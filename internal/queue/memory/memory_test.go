@@ -27,6 +27,7 @@ func TestAQueueInMemoryPassesTheSuite(t *testing.T) {
 		q := memory.New(memory.Options{Now: func() time.Time { return now }, Dice: rand.New(rand.NewPCG(1, 2))})
 		q.Create("q", memory.Settings{})
 		return drivertest.Driver{
+			Letters: q, URL: "q",
 			Send: func(ctx context.Context, group string, v any, delay time.Duration) error {
 				return q.Send(ctx, "q", group, v, delay)
 			},
