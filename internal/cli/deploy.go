@@ -24,6 +24,7 @@ import (
 
 type deployCmd struct {
 	Environment string `required:"" help:"Environment of samconfig.toml: one for each partner account."`
+	AWSOnly     string `name:"aws-only" enum:",region,edge" default:"" help:"Deploy a part of infra/aws-only.yaml beside the environment's stack instead: region or edge."`
 	Yes         bool   `help:"Do not ask."`
 	JSON        bool   `name:"json" help:"Print JSON: account, region, stack and its outputs."`
 }
@@ -65,7 +66,11 @@ func (c deployCmd) Run(ctx context.Context, s streams) error {
 		}
 		_, _ = fmt.Fprintf(to, format+"\n", args...)
 	}
-	say("environment %s: stack %s in account %s, %s", env.Name, env.Stack, account, cfg.Region)
+	what := "stack " + env.Stack
+	if c.AWSOnly != "" {
+		what = "part " + c.AWSOnly + " beside " + what
+	}
+	say("environment %s: %s in account %s, %s", env.Name, what, account, cfg.Region)
 	if env.Confirm && !c.Yes {
 		_, _ = fmt.Fprint(s.err, "deploy? [y/N] ")
 		answer, _ := bufio.NewReader(s.in).ReadString('\n') // an end of input is a no
@@ -73,12 +78,18 @@ func (c deployCmd) Run(ctx context.Context, s streams) error {
 			return errors.New("nothing was deployed; answer y, or give --yes")
 		}
 	}
-	outputs, err := deployTo(ctx, cfg, account, top, env, say)
+	stack, region := env.Stack, cfg.Region
+	var outputs map[string]string
+	if c.AWSOnly == "" {
+		outputs, err = deployTo(ctx, cfg, account, top, env, say)
+	} else {
+		stack, region, outputs, err = deployBeside(ctx, cfg, account, top, env, c.AWSOnly, say)
+	}
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(s.out, map[string]any{"environment": env.Name, "account": account, "region": cfg.Region, "stack": env.Stack, "outputs": outputs})
+		return printJSON(s.out, map[string]any{"environment": env.Name, "account": account, "region": region, "stack": stack, "outputs": outputs})
 	}
 	for _, k := range slices.Sorted(maps.Keys(outputs)) {
 		say("  %s  %s", k, outputs[k])
@@ -98,7 +109,7 @@ func deployTo(ctx context.Context, cfg aws.Config, account, top string, env depl
 	}
 	say("✓ %d functions for %s  %.1f s", len(functions), arch, time.Since(began).Seconds())
 	began = time.Now()
-	url, err := deploy.Package(ctx, deploy.Options{AWS: cfg, Bucket: "waybill-artifacts-" + account + "-" + cfg.Region,
+	url, err := deploy.Package(ctx, deploy.Options{AWS: cfg, Bucket: artifacts(account, cfg.Region),
 		Template: filepath.Join(top, "template.yaml"), Code: build.Archives(functions)})
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-// Package doctortest serves recorded answers of AWS to an examination.
+// Package doctortest serves recorded answers of AWS to what reads an account.
 package doctortest
 
 import (
@@ -113,6 +113,9 @@ func read(q *http.Request, body []byte) (operation, subject string, actions []st
 			actions = append(actions, form.Get(fmt.Sprintf("ActionNames.member.%d", i)))
 		}
 		return form.Get("Action"), stack, actions
+	}
+	if strings.HasPrefix(q.URL.Path, "/2015-03-31/functions/") && strings.HasSuffix(q.URL.Path, "/configuration") {
+		return "GetFunctionConfiguration", "", nil
 	}
 	if name, ok := rest[q.Method+" "+q.URL.Path]; ok {
 		return name, "", nil

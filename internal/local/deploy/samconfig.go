@@ -20,6 +20,9 @@ type Environment struct {
 	Profile    string
 	Confirm    bool // ask before anything changes
 	Parameters map[string]string
+	// Beside are the parameters of the stack that stands beside the platform's,
+	// from [NAME.aws_only.parameters].
+	Beside map[string]string
 }
 
 // EnvironmentError says what is wrong with a samconfig.toml.
@@ -34,7 +37,8 @@ func ReadEnvironment(path, name string) (Environment, error) {
 		return Environment{}, &EnvironmentError{path, fmt.Sprintf(format, args...)}
 	}
 	var doc map[string]any
-	if _, err := toml.DecodeFile(path, &doc); errors.Is(err, fs.ErrNotExist) {
+	_, err := toml.DecodeFile(path, &doc)
+	if errors.Is(err, fs.ErrNotExist) {
 		return wrong("the file does not exist")
 	} else if err != nil {
 		return wrong("%v", err)
@@ -49,7 +53,7 @@ func ReadEnvironment(path, name string) (Environment, error) {
 	if !ok {
 		return wrong("there is no [%s.deploy.parameters]", name)
 	}
-	e := Environment{Name: name, Parameters: map[string]string{}}
+	e := Environment{Name: name}
 	for key, into := range map[string]*string{"stack_name": &e.Stack, "region": &e.Region, "profile": &e.Profile} {
 		v, there := parameters[key]
 		if !there {
@@ -63,8 +67,21 @@ func ReadEnvironment(path, name string) (Environment, error) {
 	if e.Stack == "" {
 		return wrong("%s.deploy.parameters.stack_name is missing", name)
 	}
+	if e.Parameters, err = overrides(name+".deploy", parameters["parameter_overrides"]); err != nil {
+		return wrong("%v", err)
+	}
+	command, _ = section["aws_only"].(map[string]any)
+	parameters, _ = command["parameters"].(map[string]any)
+	if e.Beside, err = overrides(name+".aws_only", parameters["parameter_overrides"]); err != nil {
+		return wrong("%v", err)
+	}
+	return e, nil
+}
+
+// overrides reads parameter_overrides of a command.
+func overrides(command string, value any) (map[string]string, error) {
 	pairs := []string{}
-	switch v := parameters["parameter_overrides"].(type) {
+	switch v := value.(type) {
 	case nil:
 	case string:
 		pairs = strings.Fields(v)
@@ -77,14 +94,15 @@ func ReadEnvironment(path, name string) (Environment, error) {
 			pairs = append(pairs, k+"="+fmt.Sprint(x))
 		}
 	default:
-		return wrong("%s.deploy.parameters.parameter_overrides must be a text, a list or a table", name)
+		return nil, fmt.Errorf("%s.parameters.parameter_overrides must be a text, a list or a table", command)
 	}
+	out := map[string]string{}
 	for _, p := range pairs {
 		k, v, ok := strings.Cut(p, "=")
 		if !ok {
-			return wrong("%s.deploy.parameters.parameter_overrides: %q is no Key=Value", name, p)
+			return nil, fmt.Errorf("%s.parameters.parameter_overrides: %q is no Key=Value", command, p)
 		}
-		e.Parameters[k] = strings.Trim(v, `"'`)
+		out[k] = strings.Trim(v, `"'`)
 	}
-	return e, nil
+	return out, nil
 }
