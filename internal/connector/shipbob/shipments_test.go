@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/waybillhq/waybill/internal/connector/connectortest"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/effect/effecttest"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -202,7 +203,7 @@ type sample struct {
 func samples(t testing.TB) []sample {
 	t.Helper()
 	var out []sample
-	if err := json.Unmarshal(unpack(t, "postman_responses.json.gz"), &out); err != nil {
+	if err := json.Unmarshal(unpack(t, "samples/postman_responses.json.gz"), &out); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -238,6 +239,15 @@ func TestPublicSamplesDecodeOrAreRefusedForTheStatedReason(t *testing.T) {
 	if seen != 3 {
 		t.Errorf("%d shipments in the samples, want 3", seen)
 	}
+}
+
+// TestSamples holds what becomes of every published answer, of whatever
+// endpoint, and prints it.
+func TestSamples(t *testing.T) {
+	connectortest.Samples(t, decoder(t), map[string]string{
+		"openapi_2026-01.json":          "the description of the API, without examples, which the simulator is held to",
+		"webhooks_asyncapi_derived.yml": "a description of webhooks by a third party, whose examples are of headers only",
+	})
 }
 
 func FuzzDecodeShipment(f *testing.F) {

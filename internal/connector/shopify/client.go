@@ -68,7 +68,9 @@ func (c *Connector) query(ctx context.Context, document string, variables map[st
 	if err != nil {
 		return cost{}, err
 	}
-	return interpret(res, out, false)
+	spent, err := interpret(res, out, false)
+	c.throttled(ctx, err)
+	return spent, err
 }
 
 // mutate runs a document that changes something.
@@ -82,7 +84,16 @@ func (c *Connector) mutate(ctx context.Context, p effect.Permit, document string
 		return err
 	}
 	_, err = interpret(res, out, true)
+	c.throttled(ctx, err)
 	return err
+}
+
+// throttled tells everybody who uses the connection that Shopify asked to
+// wait, which it says with status 200.
+func (c *Connector) throttled(ctx context.Context, err error) {
+	if f := fault.Of(err); f != nil && f.Class == fault.RateLimited {
+		c.client.Throttled(ctx, f.RetryAfter)
+	}
 }
 
 func (c *Connector) request(document string, variables map[string]any) (*http.Request, error) {

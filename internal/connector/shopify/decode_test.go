@@ -381,10 +381,10 @@ func TestVersionsOrderAsText(t *testing.T) {
 }
 
 func FuzzDecodeOrder(f *testing.F) {
-	for _, name := range []string{"docs_orders__create.json", "real_2025-04__orders__1.json", "real_2025-04__orders__3.json"} {
+	for _, name := range []string{"webhook_samples_docs/2026-04/orders__create.json", "webhook_samples_real/2025-04__orders__1.json", "webhook_samples_real/2025-04__orders__3.json"} {
 		raw := sample(f, name)
 		f.Add(raw)
-		if strings.HasPrefix(name, "docs") {
+		if strings.HasPrefix(name, "webhook_samples_docs") {
 			f.Add(member(f, raw, "response"))
 		}
 	}

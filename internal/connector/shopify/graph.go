@@ -30,12 +30,12 @@ func readGraph(doc node) source {
 			doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the list is not complete").At(key, ""))
 		}
 	}
-	lines := required(doc.follow("lineItems", "nodes")).list()
+	lines := nodes(doc.get("lineItems"))
 	s.lines = make([]sourceLine, 0, len(lines))
 	for _, n := range lines {
 		s.lines = append(s.lines, graphLine(n, s.currency))
 	}
-	for _, n := range doc.follow("shippingLines", "nodes").list() {
+	for _, n := range nodes(doc.get("shippingLines")) {
 		if !n.get("isRemoved").flag(false) {
 			s.deliveries = append(s.deliveries, graphDelivery(n, &s))
 		}
@@ -51,6 +51,22 @@ func readGraph(doc node) source {
 	s.total = s.graph(required(doc.get("totalPriceSet")))
 	graphPerson(doc, &s)
 	return s
+}
+
+// nodes are those of a connection, which a query may also have asked for by
+// their edges.
+func nodes(n node) []node {
+	if n.get("nodes").missing() && n.has("edges") {
+		edges := n.get("edges").list()
+		for i, e := range edges {
+			edges[i] = required(e.get("node"))
+		}
+		return edges
+	}
+	if n.key == "shippingLines" {
+		return n.get("nodes").list()
+	}
+	return required(n.get("nodes")).list()
 }
 
 func (s *source) graph(n node) bag {

@@ -100,9 +100,10 @@ func decoder(t testing.TB) *Connector {
 	return c
 }
 
+// sample is one of the published documents of testdata/SOURCE.md.
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", name+".gz"))
+	raw, err := os.ReadFile(filepath.Join("testdata", "samples", filepath.FromSlash(name)+".gz"))
 	if err != nil {
 		t.Fatal(err)
 	}

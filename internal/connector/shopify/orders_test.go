@@ -73,7 +73,7 @@ func TestPeculiarOrdersAreTheSameBothWays(t *testing.T) {
 		})
 	}
 	t.Run("the official sample", func(t *testing.T) {
-		if o := adopt(t, member(t, sample(t, "docs_orders__create.json"), "response")); len(o.Notes) != 1 {
+		if o := adopt(t, member(t, sample(t, "webhook_samples_docs/2026-04/orders__create.json"), "response")); len(o.Notes) != 1 {
 			t.Errorf("notes are %v", o.Notes)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/waybillhq/waybill/internal/connector/connectortest"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 )
@@ -28,18 +29,18 @@ func TestOfficialSamples(t *testing.T) {
 		field        string
 		id           string // of the shell, where it is refused
 	}{
-		{file: "docs_orders__create.json", member: "response", certified: true},
-		{file: "docs_orders__paid.json", member: "response", certified: true},
-		{file: "docs_orders__cancelled.json", member: "response", certified: true},
-		{file: "docs_orders__fulfilled.json", member: "response", certified: true},
-		{file: "real_2023-10__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
-		{file: "real_2024-01__orders__2.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
-		{file: "real_2024-04__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
-		{file: "real_2025-04__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
+		{file: "webhook_samples_docs/2026-04/orders__create.json", member: "response", certified: true},
+		{file: "webhook_samples_docs/2026-04/orders__paid.json", member: "response", certified: true},
+		{file: "webhook_samples_docs/2026-04/orders__cancelled.json", member: "response", certified: true},
+		{file: "webhook_samples_docs/2026-04/orders__fulfilled.json", member: "response", certified: true},
+		{file: "webhook_samples_real/2023-10__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
+		{file: "webhook_samples_real/2024-01__orders__2.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
+		{file: "webhook_samples_real/2024-04__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
+		{file: "webhook_samples_real/2025-04__orders__1.json", kind: fault.Permanent, class: fault.Validation, field: "admin_graphql_api_id"},
 		// A risk record, not an order.
-		{file: "real_2025-04__orders__3.json", kind: fault.Permanent, class: fault.Validation, field: "id"},
+		{file: "webhook_samples_real/2025-04__orders__3.json", kind: fault.Permanent, class: fault.Validation, field: "id"},
 		// The REST fixture's lines have empty SKUs.
-		{file: "rest_orders.json", member: "orders", kind: fault.Exception, class: fault.Mapping, field: "line_items[0].sku", id: "123456"},
+		{file: "rest_fixtures/orders.json", member: "orders", kind: fault.Exception, class: fault.Mapping, field: "line_items[0].sku", id: "123456"},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			raw := sample(t, tc.file)
@@ -75,4 +76,13 @@ func TestOfficialSamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSamples holds what becomes of every published document, of whatever
+// topic, and prints it.
+func TestSamples(t *testing.T) {
+	connectortest.Samples(t, decoder(t), map[string]string{
+		"admin_graphql/admin_schema_*.graphql": "the schema of the GraphQL API, which queries and the simulator are held to",
+		"webhook_schemas/2026-07/*/*.json":     "JSON schemas of webhooks (50 files), of which orders/* bind the simulator's payloads",
+	})
 }

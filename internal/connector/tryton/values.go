@@ -38,8 +38,13 @@ func (d decimal) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON unwraps the digits. Python writes a very small or large value
-// with an exponent ("0E-8"), which is written out.
+// with an exponent ("0E-8"), which is written out. None is no digits, which are
+// no amount either.
 func (d *decimal) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*d = ""
+		return nil
+	}
 	var w wrapped
 	if err := json.Unmarshal(b, &w); err != nil || w.Class != "Decimal" {
 		return errNotDecimal
@@ -67,6 +72,12 @@ type date struct {
 func dateOf(t time.Time) date {
 	y, m, d := t.UTC().Date()
 	return date{Class: "date", Year: y, Month: int(m), Day: d}
+}
+
+// real reports whether there is such a day.
+func (d date) real() bool {
+	t := time.Date(d.Year, time.Month(d.Month), d.Day, 0, 0, 0, 0, time.UTC)
+	return d.Year > 0 && t.Year() == d.Year && int(t.Month()) == d.Month && t.Day() == d.Day
 }
 
 // farFuture is a day that no movement lies behind.
