@@ -17,84 +17,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
-	"github.com/waybillhq/waybill/internal/fault"
-	"github.com/waybillhq/waybill/internal/flow/order"
-	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/retail"
 )
-
-// maxPayload is the largest file that decode and emit read.
-const maxPayload = 16 << 20
-
-type decode struct {
-	Connector string `required:"" help:"Connector that the document comes from."`
-	Object    string `required:"" enum:"order,shipment" help:"What it is: ${enum}."`
-	File      string `default:"-" help:"The vendor's JSON; - is standard input."`
-}
-
-// Run prints the canonical document. Where it cannot, it names kind, field and
-// value on standard error and ends with 1.
-func (c decode) Run(s streams) error {
-	raw, err := s.read(c.File, maxPayload)
-	if err != nil {
-		return err
-	}
-	opened, err := catalog.Open(c.Connector, json.RawMessage(catalog.Bare(c.Connector)), nil, nil, time.Now)
-	if err != nil {
-		return explain(s, err)
-	}
-	switch c.Object {
-	case "order":
-		d, can := opened.(order.Decoder)
-		if !can {
-			return fmt.Errorf("connector %s decodes no orders", c.Connector)
-		}
-		o, person, err := d.DecodeOrder(raw)
-		if err != nil {
-			return explain(s, err)
-		}
-		o.Schema = retail.SchemaVersion
-		certificate, cerr := retail.Certify(o)
-		if err := printJSON(s.out, map[string]any{"order": o, "person": person, "certificate": certificate}); err != nil {
-			return err
-		}
-		if cerr != nil {
-			return explain(s, fault.Wrap(fault.Exception, fault.TotalsDiffer, cerr, "certifying the order's money").At("total_price", o.Totals.Total.String()))
-		}
-	case "shipment":
-		d, can := opened.(shipment.Decoder)
-		if !can {
-			return fmt.Errorf("connector %s decodes no shipments", c.Connector)
-		}
-		sh, err := d.DecodeShipment(raw)
-		if err != nil {
-			return explain(s, err)
-		}
-		return printJSON(s.out, map[string]any{"shipment": sh})
-	}
-	return nil
-}
-
-// explain tells a fault in its parts.
-func explain(s streams, err error) error {
-	f := fault.Of(err)
-	if f == nil {
-		return err
-	}
-	_, _ = fmt.Fprintf(s.err, "waybill: cannot decode\n  kind   %s\n  class  %s\n", f.Kind, f.Class)
-	if f.Field != "" {
-		_, _ = fmt.Fprintf(s.err, "  field  %s\n", f.Field)
-	}
-	if f.Value != "" {
-		_, _ = fmt.Fprintf(s.err, "  value  %s\n", f.Value)
-	}
-	_, _ = fmt.Fprintf(s.err, "  why    %s\n", f.Error())
-	return errSilent
-}
 
 type trace struct {
 	Number string `arg:"" help:"Any number of the order: storefront, ERP, warehouse, tracking, invoice, or an id."`

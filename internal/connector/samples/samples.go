@@ -77,13 +77,6 @@ func join(a, b string) string {
 	return a + " " + b
 }
 
-// Order is a decoded order with its person.
-type Order struct {
-	Order       retail.Order       `json:"order"`
-	Person      retail.Person      `json:"person"`
-	Certificate retail.Certificate `json:"certificate"`
-}
-
 func ordered(canonical any) (retail.Order, bool) {
 	o, ok := canonical.(retail.Order)
 	return o, ok

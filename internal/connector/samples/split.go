@@ -40,6 +40,16 @@ func split(name string, content []byte) (docs []document, why string) {
 	case ".graphql", ".graphqls", ".xsd", ".yml", ".yaml", ".proto":
 		return nil, "a schema or description, not JSON"
 	}
+	if ext := path.Ext(name); ext == ".jsonl" || ext == ".ndjson" {
+		for i, line := range bytes.Split(content, []byte("\n")) {
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				docs = append(docs, document{place: "line " + strconv.Itoa(i+1), what: topic(name), raw: line})
+			}
+		}
+		return docs, ""
+	} else if ext != ".json" && ext != "" && !json.Valid(content) {
+		return nil, "not JSON"
+	}
 	return parts(topic(name), content)
 }
 
