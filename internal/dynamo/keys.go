@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -69,8 +70,15 @@ func versionSK(v int64) string                         { return fmt.Sprintf("V#%
 func credentialPK(t retail.Tenant, conn string) string { return t.Key("CREDENTIAL", conn) }
 func hookPK(t retail.Tenant, token string) string      { return t.Key("HOOK", token) }
 func watermarkPK(t retail.Tenant, conn string) string  { return t.Key("WATERMARK", conn) }
-func skuPK(t retail.Tenant, sku string) string         { return t.Key("S", bounded(sku)) }
-func positionSK(location string) string                { return "POS#" + location }
+func mapPK(t retail.Tenant, conn string) string        { return t.Key("MAP", conn) }
+func currentMapSK(k mapping.Kind) string               { return "CURRENT#" + string(k) }
+func draftMapSK(k mapping.Kind) string                 { return "DRAFT#" + string(k) }
+func mapVersionSK(k mapping.Kind, v int64) string      { return "V#" + string(k) + fmt.Sprintf("#%08d", v) }
+func mapPiecesPK(t retail.Tenant, conn string, k mapping.Kind) string {
+	return t.Key("MAP", conn, string(k))
+}
+func skuPK(t retail.Tenant, sku string) string { return t.Key("S", bounded(sku)) }
+func positionSK(location string) string        { return "POS#" + location }
 func holdSK(order, line, location string) string {
 	return "HOLD#" + order + "#" + bounded(line) + "#" + location
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
+	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -26,6 +27,7 @@ type Store interface {
 	effect.Store
 	inbox.Store
 	stock.Store
+	mapping.Store
 	Configuration
 	job.Store
 }
@@ -68,7 +70,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, configurationTests, jobTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, configurationTests, jobTests, mapTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}
