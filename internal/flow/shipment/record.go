@@ -40,10 +40,10 @@ func (p Phase) record(ctx context.Context, t document.Task) (loaded, error) {
 		return w, err
 	}
 	if err := shippable(w.parent); err != nil {
-		return w, err
+		return w, p.verdict(ctx, w, err)
 	}
 	if w.shipment.Lines, err = assign(w.order, w.shipment.Lines); err != nil {
-		return w, err
+		return w, p.verdict(ctx, w, err)
 	}
 	own, err := p.Life.Next(w.head, retail.Recorded, document.Step{Type: document.Event(w.head.Type, "recorded"), Data: map[string]string{
 		"order": w.parent.ID, "lines": fmt.Sprint(len(w.shipment.Lines)), "units": fmt.Sprint(units(w.shipment.Lines)),
@@ -59,6 +59,20 @@ func (p Phase) record(ctx context.Context, t document.Task) (loaded, error) {
 		return w, err
 	}
 	return w, p.commit(ctx, own, order)
+}
+
+// verdict is err, unless the shipment was changed since it was read. It was
+// read before its order: a second start of the same run may have recorded the
+// parcel in between, and the order then has nothing left for it.
+func (p Phase) verdict(ctx context.Context, w loaded, err error) error {
+	h, rerr := p.Life.Store.Head(ctx, w.head.Key)
+	if rerr != nil {
+		return fmt.Errorf("reading the head of shipment %s again: %w", w.head.ID, rerr)
+	}
+	if h.Version != w.head.Version {
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
+	return err
 }
 
 // shippable refuses a parcel for an order that no warehouse was asked to ship.
