@@ -48,7 +48,8 @@ type Joined struct {
 }
 
 // Failure is why a branch failed, or nil. What time can mend comes first: a
-// document is parked only when nothing but a human can help.
+// document is parked only when nothing but a human can help. Of two waits the
+// longer one is kept, for one vendor's wish holds whatever befell the other.
 func (j Joined) Failure() error {
 	var worst error
 	for _, b := range j.Branches {
@@ -59,7 +60,8 @@ func (j Joined) Failure() error {
 		if errors.Is(err, document.ErrSuperseded) {
 			return err
 		}
-		if worst == nil || fault.KindOf(err) == fault.Retryable {
+		waits := fault.KindOf(err) == fault.Retryable
+		if worst == nil || waits && (fault.KindOf(worst) != fault.Retryable || fault.RetryAfterOf(err) > fault.RetryAfterOf(worst)) {
 			worst = err
 		}
 	}
