@@ -81,6 +81,10 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 		return err
 	}
 	if canceled {
+		// A run that died may have reserved what it never got to say.
+		if err := f.Stock.Release(ctx, w.head.Tenant, w.head.ID, w.items(), f.Life.Now()); err != nil {
+			return err
+		}
 		c, err := f.Life.Next(w.head, retail.Canceled, document.Step{Type: document.Event(w.head.Type, "canceled"), Data: map[string]string{"by": "channel"}})
 		if err != nil {
 			return err
