@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -249,6 +250,12 @@ func TestNothingOfAStackIsATenants(t *testing.T) {
 			t.Errorf("%s: %v", f, v)
 		}
 	}
+	if v := awsOf(t, "./internal/partner"); len(v) > 0 {
+		t.Errorf("configuring a retailer reaches %v; it writes rows through the store and nothing else", v)
+	}
+	if len(awsOf(t, "./internal/local/deploy")) == 0 {
+		t.Error("deploying reaches nothing of AWS")
+	}
 	for what, text := range map[string]string{
 		"a queue of a tenant":     `Resources: {AcmeQueue: {Type: "AWS::SQS::Queue", Properties: {QueueName: "${Tenant}-orders"}}}`,
 		"a list of tenants":       `{Parameters: {Retailers: {Type: CommaDelimitedList}}, Resources: {}}`,
@@ -261,6 +268,23 @@ func TestNothingOfAStackIsATenants(t *testing.T) {
 			t.Errorf("%s passes", what)
 		}
 	}
+}
+
+// awsOf are the clients of AWS that a package is built with.
+func awsOf(t *testing.T, pkg string) (out []string) {
+	t.Helper()
+	list := exec.Command("go", "list", "-deps", pkg)
+	list.Dir = "../.."
+	raw, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range strings.FieldsSeq(string(raw)) {
+		if service, ok := strings.CutPrefix(p, sdk); ok && !strings.Contains(service, "/") {
+			out = append(out, service)
+		}
+	}
+	return out
 }
 
 func perTenant(s stack) (out []string) {
