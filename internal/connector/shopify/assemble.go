@@ -341,5 +341,13 @@ func (a *account) presentment(tips []sourceLine) {
 		a.t.err = t.err
 		return
 	}
+	sum := t.sum(p.Lines, p.Discounts.Neg(), p.Shipping, p.Duties, p.Fees, p.Tip, p.Rounding)
+	if !s.taxIncluded {
+		sum = t.sum(sum, p.Tax)
+	}
+	if sum != p.Total || t.err != nil {
+		a.o.Notes = append(a.o.Notes, fmt.Sprintf("the totals that the shopper saw are left out: %s %s is declared, and the parts add up to %s", p.Total, s.presentment, sum))
+		return
+	}
 	a.o.Presentment = &p
 }

@@ -39,6 +39,7 @@ type source struct {
 	duties, fees, tip, tax  bag
 	rounding, total         bag
 	person                  retail.Person
+	notes                   []string
 }
 
 type sourceLine struct {
@@ -114,7 +115,7 @@ func (s *source) canonical() retail.Order {
 		PlacedAt: s.placed, SourceUpdatedAt: s.updated, SourceVersion: s.updated.Format(sourceVersion),
 		Currency: s.currency, TaxIncluded: s.taxIncluded, Test: s.test,
 		FulfillmentPreference: "ship", FinancialStatus: s.financial, CustomerRef: s.customer,
-		CanceledAt: s.cancelled, DestinationCountry: s.country,
+		CanceledAt: s.cancelled, DestinationCountry: s.country, Notes: s.notes,
 	}
 	for _, d := range s.deliveries {
 		o.Shipping = append(o.Shipping, d.canonical())

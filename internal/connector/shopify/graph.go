@@ -30,7 +30,11 @@ func readGraph(doc node) source {
 			doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the list is not complete").At(key, ""))
 		}
 	}
-	lines := nodes(doc.get("lineItems"))
+	items := doc.get("lineItems")
+	if !items.has("edges") {
+		required(items.get("nodes"))
+	}
+	lines := nodes(items)
 	s.lines = make([]sourceLine, 0, len(lines))
 	for _, n := range lines {
 		s.lines = append(s.lines, graphLine(n, s.currency))
@@ -47,7 +51,9 @@ func readGraph(doc node) source {
 	s.fees = s.graph(doc.get("originalTotalAdditionalFeesSet"))
 	s.tip = s.graph(doc.get("totalTipReceivedSet"))
 	s.tax = s.graph(doc.get("totalTaxSet"))
+	doc.r.signed = true
 	s.rounding = s.graph(doc.follow("totalCashRoundingAdjustment", "paymentSet"))
+	doc.r.signed = false
 	s.total = s.graph(required(doc.get("totalPriceSet")))
 	graphPerson(doc, &s)
 	return s
@@ -56,17 +62,14 @@ func readGraph(doc node) source {
 // nodes are those of a connection, which a query may also have asked for by
 // their edges.
 func nodes(n node) []node {
-	if n.get("nodes").missing() && n.has("edges") {
-		edges := n.get("edges").list()
-		for i, e := range edges {
-			edges[i] = required(e.get("node"))
-		}
-		return edges
-	}
-	if n.key == "shippingLines" {
+	if !n.has("edges") {
 		return n.get("nodes").list()
 	}
-	return required(n.get("nodes")).list()
+	edges := n.get("edges").list()
+	for i, e := range edges {
+		edges[i] = required(e.get("node"))
+	}
+	return edges
 }
 
 func (s *source) graph(n node) bag {
@@ -87,10 +90,13 @@ func graphLine(n node, c retail.Currency) sourceLine {
 		id:   required(n.get("id")).gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
 		price:            graphShop(n.get("originalUnitPriceSet"), c),
 		quantity:         n.get("quantity").count(),
-		current:          n.get("currentQuantity").count(),
 		requiresShipping: n.get("requiresShipping").flag(true),
 		giftCard:         n.get("isGiftCard").flag(false),
 		taxes:            graphTaxes(n, c),
+	}
+	l.current = l.quantity
+	if !n.get("currentQuantity").missing() {
+		l.current = n.get("currentQuantity").count()
 	}
 	for _, a := range n.get("discountAllocations").list() {
 		l.discounts = appendNonZero(l.discounts, graphShop(a.get("allocatedAmountSet"), c))
@@ -124,9 +130,9 @@ func graphPerson(doc node, s *source) {
 	customer := doc.get("customer")
 	s.customer = customer.get("id").gid("Customer")
 	s.person = retail.Person{
-		Name:  fullName(customer.get("firstName").text(), customer.get("lastName").text()),
-		Email: first(doc.get("email").text(), customer.follow("defaultEmailAddress", "emailAddress").text()),
-		Phone: first(doc.get("phone").text(), customer.follow("defaultPhoneNumber", "phoneNumber").text()),
+		Name:  fullName(customer.get("firstName").loose(), customer.get("lastName").loose()),
+		Email: first(doc.get("email").loose(), customer.follow("defaultEmailAddress", "emailAddress").loose()),
+		Phone: first(doc.get("phone").loose(), customer.follow("defaultPhoneNumber", "phoneNumber").loose()),
 	}
 	s.addresses(graphAddress(doc.get("shippingAddress")), graphAddress(doc.get("billingAddress")))
 	s.country = country(doc.follow("shippingAddress", "countryCodeV2"))
@@ -134,10 +140,10 @@ func graphPerson(doc node, s *source) {
 
 func graphAddress(n node) retail.Address {
 	return retail.Address{
-		Name:    first(n.get("name").text(), fullName(n.get("firstName").text(), n.get("lastName").text())),
-		Company: n.get("company").text(), Line1: n.get("address1").text(), Line2: n.get("address2").text(),
-		City: n.get("city").text(), Region: n.get("provinceCode").text(), PostalCode: n.get("zip").text(),
-		Country: n.get("countryCodeV2").text(), Phone: n.get("phone").text(),
+		Name:    first(n.get("name").loose(), fullName(n.get("firstName").loose(), n.get("lastName").loose())),
+		Company: n.get("company").loose(), Line1: n.get("address1").loose(), Line2: n.get("address2").loose(),
+		City: n.get("city").loose(), Region: n.get("provinceCode").loose(), PostalCode: n.get("zip").loose(),
+		Country: n.get("countryCodeV2").loose(), Phone: n.get("phone").loose(),
 	}
 }
 

@@ -33,6 +33,8 @@ func (c *Connector) Inspect(topic string, raw []byte, each func(place, object st
 		each("", "error", nil, fault.New(fault.Permanent, fault.Validation, "the answer holds errors and no data").At("errors", ""))
 	case named && (resource != "orders" || letters(action) && !slices.Contains(wholeOrder, action)):
 		each("", topic, nil, unhandled(topic))
+	case otherKind(m) != "":
+		each("", otherKind(m), nil, unhandled(otherKind(m)))
 	case len(m) == 1 && items(m["orders"]) != nil:
 		for i, o := range items(m["orders"]) {
 			order("orders["+strconv.Itoa(i)+"]", o)
@@ -48,10 +50,6 @@ func (c *Connector) Inspect(topic string, raw []byte, each func(place, object st
 		}
 		order("", raw)
 	default:
-		if kind := otherKind(m); kind != "" {
-			each("", kind, nil, unhandled(kind))
-			return
-		}
 		order("", raw)
 	}
 }

@@ -23,6 +23,8 @@ type reader struct {
 	// digits are those of the currency that was asked for last.
 	currency retail.Currency
 	digits   int
+	// signed is set while an amount is read that may be below zero.
+	signed bool
 }
 
 func (r *reader) fail(f *fault.Error) {
@@ -170,6 +172,15 @@ func (n node) text() string {
 	}
 }
 
+// loose is text that some producers write as a number: a name, a code, a
+// postal code.
+func (n node) loose() string {
+	if n.kind() == number {
+		return n.words()
+	}
+	return n.text()
+}
+
 func (n node) flag(otherwise bool) bool {
 	switch n.kind() {
 	case null:
@@ -302,6 +313,10 @@ func (n node) money(c retail.Currency) amount {
 	}
 	if c != n.r.currency {
 		n.r.currency, n.r.digits = c, c.Exponent()
+	}
+	if strings.HasPrefix(s, "-") && strings.Trim(s, "-0.") != "" && !n.r.signed {
+		n.r.fail(fault.New(fault.Exception, fault.Validation, "must not be below zero").At(n.path(), reference(s)))
+		return amount{}
 	}
 	if minor, ok := short(s, n.r.digits); ok {
 		return amount{Money: retail.Money{Amount: minor, Currency: c}, set: true, from: n}

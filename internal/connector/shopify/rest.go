@@ -1,6 +1,8 @@
 package shopify
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waybillhq/waybill/internal/fault"
@@ -15,7 +17,7 @@ func readREST(doc node) source {
 	if id == "" && doc.get("admin_graphql_api_id").missing() {
 		id = doc.get("id").id()
 	}
-	identify(&s, id, doc.get("name").text())
+	identify(&s, id, orderName(doc))
 	if id == "" && doc.r.err == nil {
 		doc.r.fail(fault.New(fault.Permanent, fault.Validation, "the order has no id").At("id", ""))
 	}
@@ -32,10 +34,13 @@ func readREST(doc node) source {
 	s.dutiesIncluded = doc.get("duties_included").flag(false)
 	s.test = doc.get("test").flag(false)
 	s.financial = strings.ToLower(doc.get("financial_status").text())
+	s.unheard(doc.get("cancel_reason"), "customer", "declined", "fraud", "inventory", "other", "staff")
+	s.unheard(doc.get("fulfillment_status"), "fulfilled", "partial", "restocked", "unfulfilled", "unshipped", "not_eligible")
 	lines := required(doc.get("line_items")).list()
 	s.lines = make([]sourceLine, 0, len(lines))
 	for _, n := range lines {
 		s.lines = append(s.lines, restLine(n, s.currency))
+		s.unheard(n.get("fulfillment_status"), "fulfilled", "partial", "restocked", "unfulfilled", "not_eligible")
 	}
 	for _, n := range doc.get("shipping_lines").list() {
 		if !n.get("is_removed").flag(false) {
@@ -50,13 +55,34 @@ func readREST(doc node) source {
 	s.fees = s.rest(doc, "original_total_additional_fees")
 	s.tip = s.rest(doc, "total_tip_received")
 	s.tax = s.rest(doc, "total_tax")
+	doc.r.signed = true
 	s.rounding = s.rest(doc, "total_cash_rounding_payment_adjustment")
+	doc.r.signed = false
 	s.total = s.rest(doc, "total_price")
 	if !s.total.shop.set {
 		required(doc.get("total_price"))
 	}
 	restPerson(doc, &s)
 	return s
+}
+
+// unheard notes a word that this version does not know, so that it is not lost.
+func (s *source) unheard(n node, known ...string) {
+	if w := n.text(); w != "" && !slices.Contains(known, strings.ToLower(w)) && reference(w) != "" {
+		s.notes = append(s.notes, fmt.Sprintf("the shop states %s %q, which is not known here", n.path(), reference(w)))
+	}
+}
+
+// orderName is what the shopper sees. Where it is not told, the shop's default
+// form of it is made of the order's number.
+func orderName(doc node) string {
+	if name := doc.get("name").loose(); name != "" {
+		return name
+	}
+	if number := doc.get("order_number").loose(); digits(number) {
+		return "#" + number
+	}
+	return ""
 }
 
 // required reports a missing member and returns it.
@@ -84,7 +110,7 @@ func (s *source) rest(n node, key string) bag {
 func restLine(n node, c retail.Currency) sourceLine {
 	l := sourceLine{
 		node: n,
-		id:   n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").text()), title: n.get("title").text(),
+		id:   n.get("admin_graphql_api_id").gid("LineItem"), sku: strings.TrimSpace(n.get("sku").loose()), title: n.get("title").loose(),
 		price:            restAmount(n, "price", c),
 		quantity:         n.get("quantity").count(),
 		requiresShipping: n.get("requires_shipping").flag(true),
@@ -146,13 +172,13 @@ func restTaxes(n node, c retail.Currency) []retail.TaxLine {
 		if !a.set {
 			required(t.get("price"))
 		}
-		out = append(out, retail.TaxLine{Title: t.get("title").text(), Rate: rate(t.get("rate")), Amount: a.Money})
+		out = append(out, retail.TaxLine{Title: t.get("title").loose(), Rate: rate(t.get("rate")), Amount: a.Money})
 	}
 	return out
 }
 
 func restDelivery(n node, s *source) sourceDelivery {
-	d := sourceDelivery{title: n.get("title").text(), code: n.get("code").text(), taxes: restTaxes(n, s.currency)}
+	d := sourceDelivery{title: n.get("title").loose(), code: n.get("code").loose(), taxes: restTaxes(n, s.currency)}
 	d.price, d.discounted = s.rest(n, "price"), s.rest(n, "discounted_price")
 	if !d.price.shop.set {
 		required(n.get("price"))
@@ -170,9 +196,9 @@ func restPerson(doc node, s *source) {
 		s.customer = customer.get("id").id()
 	}
 	s.person = retail.Person{
-		Name:  fullName(customer.get("first_name").text(), customer.get("last_name").text()),
-		Email: first(doc.get("email").text(), doc.get("contact_email").text(), customer.get("email").text()),
-		Phone: first(doc.get("phone").text(), customer.get("phone").text()),
+		Name:  fullName(customer.get("first_name").loose(), customer.get("last_name").loose()),
+		Email: first(doc.get("email").loose(), doc.get("contact_email").loose(), customer.get("email").loose()),
+		Phone: first(doc.get("phone").loose(), customer.get("phone").loose()),
 	}
 	s.addresses(restAddress(doc.get("shipping_address")), restAddress(doc.get("billing_address")))
 	s.country = country(doc.follow("shipping_address", "country_code"))
@@ -180,9 +206,9 @@ func restPerson(doc node, s *source) {
 
 func restAddress(n node) retail.Address {
 	return retail.Address{
-		Name:    first(n.get("name").text(), fullName(n.get("first_name").text(), n.get("last_name").text())),
-		Company: n.get("company").text(), Line1: n.get("address1").text(), Line2: n.get("address2").text(),
-		City: n.get("city").text(), Region: n.get("province_code").text(), PostalCode: n.get("zip").text(),
-		Country: n.get("country_code").text(), Phone: n.get("phone").text(),
+		Name:    first(n.get("name").loose(), fullName(n.get("first_name").loose(), n.get("last_name").loose())),
+		Company: n.get("company").loose(), Line1: n.get("address1").loose(), Line2: n.get("address2").loose(),
+		City: n.get("city").loose(), Region: n.get("province_code").loose(), PostalCode: n.get("zip").loose(),
+		Country: n.get("country_code").loose(), Phone: n.get("phone").loose(),
 	}
 }
