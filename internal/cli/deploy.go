@@ -116,7 +116,11 @@ func deployTo(ctx context.Context, cfg aws.Config, account, top string, env depl
 	}
 	say("✓ uploaded  %.1f s", time.Since(began).Seconds())
 	began = time.Now()
-	outputs, err := deploy.Deploy(ctx, cfg, deploy.Stack{Name: env.Stack, TemplateURL: url, Parameters: env.Parameters,
+	rollback, err := deploy.Rollback(ctx, cfg, env)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := deploy.Deploy(ctx, cfg, deploy.Stack{Name: env.Stack, TemplateURL: url, Parameters: env.Parameters, Rollback: rollback,
 		Tags: map[string]string{"waybill:partner": env.Parameters["Partner"]}})
 	if err != nil {
 		return nil, err

@@ -11,8 +11,10 @@ import (
 )
 
 // offered are the services that the platform is made of, by the names that AWS
-// publishes them under.
-var offered = []string{"apigateway", "cloudformation", "cloudwatch", "dynamodb", "eventbridge", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions"}
+// publishes them under. For some the endpoint's name is in use as well as the
+// product's: one of them will do.
+var offered = [][]string{{"apigateway"}, {"cloudformation"}, {"cloudwatch"}, {"dynamodb"}, {"eventbridge", "events"}, {"kms"}, {"lambda"}, {"s3"}, {"sns"},
+	{"sqs"}, {"stepfunctions", "states"}}
 
 // perCall is how many parameters one call of SSM answers.
 const perCall = 10
@@ -21,11 +23,11 @@ const perCall = 10
 // is by AWS and late at times, so what it leaves out is a warning.
 func (e *exam) services(ctx context.Context) []Finding {
 	f := Finding{Check: "region.services", Status: OK, Value: e.cfg.Region + " has all " + fmt.Sprint(len(offered)),
-		Want: "every service of the platform in the region: " + strings.Join(offered, ", ")}
+		Want: "every service that the platform is made of, in the region"}
 	prefix := "/aws/service/global-infrastructure/regions/" + e.cfg.Region + "/services/"
 	client := ssm.NewFromConfig(e.cfg)
 	var there []string
-	for names := range slices.Chunk(offered, perCall) {
+	for names := range slices.Chunk(slices.Concat(offered...), perCall) {
 		var paths []string
 		for _, n := range names {
 			paths = append(paths, prefix+n)
@@ -38,9 +40,9 @@ func (e *exam) services(ctx context.Context) []Finding {
 			there = append(there, strings.TrimPrefix(aws.ToString(p.Name), prefix))
 		}
 	}
-	for _, s := range offered {
-		if !slices.Contains(there, s) {
-			f.Details = append(f.Details, s)
+	for _, names := range offered {
+		if !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(there, n) }) {
+			f.Details = append(f.Details, names[0])
 		}
 	}
 	if len(f.Details) > 0 {

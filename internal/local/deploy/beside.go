@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
@@ -23,16 +24,16 @@ func edgeName(stack string) string   { return stack + "-edge" }
 // parameters win. The template's URL is left to the caller.
 func Beside(ctx context.Context, cfg aws.Config, env Environment) (Stack, error) {
 	client := cloudformation.NewFromConfig(cfg)
-	outputs, err := outputsOf(ctx, client, env.Stack)
+	said, err := outputsOf(ctx, client, env.Stack)
 	if err != nil {
 		return Stack{}, err
 	}
 	s := Stack{Name: besideName(env.Stack), Parameters: map[string]string{"Part": "region"}}
 	for _, name := range []string{"AlarmTopic", "Bus", "ApiId", "FulfillmentMachine", "ShipmentMachine"} {
-		if outputs[name] == "" {
+		if said[name] == "" {
 			return Stack{}, fmt.Errorf("stack %s has no output %s; deploy the platform first", env.Stack, name)
 		}
-		s.Parameters[name] = outputs[name]
+		s.Parameters[name] = said[name]
 	}
 	found := map[string][]string{}
 	if err := collect(ctx, client, env.Stack, 0, found); err != nil {
@@ -59,20 +60,18 @@ func Beside(ctx context.Context, cfg aws.Config, env Environment) (Stack, error)
 // or the front before it where deployment is gradual.
 func Edge(ctx context.Context, cfg aws.Config, env Environment) (Stack, error) {
 	client := cloudformation.NewFromConfig(cfg)
-	outputs, err := outputsOf(ctx, client, env.Stack)
+	said, err := outputsOf(ctx, client, env.Stack)
 	if err != nil {
 		return Stack{}, err
 	}
-	host := strings.TrimPrefix(outputs["ApiUrl"], "https://")
+	host := strings.TrimPrefix(said["ApiUrl"], "https://")
 	beside, err := (&deployer{client: client}).find(ctx, besideName(env.Stack))
 	if err != nil {
 		return Stack{}, fmt.Errorf("looking for a front of stack %s: %w", env.Stack, err)
 	}
 	if beside != nil {
-		for _, o := range beside.Outputs {
-			if aws.ToString(o.OutputKey) == "FrontHost" {
-				host = aws.ToString(o.OutputValue)
-			}
+		if front := outputs(beside)["FrontHost"]; front != "" {
+			host = front
 		}
 	}
 	if host == "" {
@@ -80,6 +79,28 @@ func Edge(ctx context.Context, cfg aws.Config, env Environment) (Stack, error) {
 	}
 	s := Stack{Name: edgeName(env.Stack), Parameters: map[string]string{"Part": "edge", "ApiHost": host}}
 	return s.with(env), nil
+}
+
+// Rollback is what takes an update of the platform's stack back: the composite
+// alarm of the stack beside it. It is nil where the environment does not say, and
+// where nothing stands beside the platform yet.
+func Rollback(ctx context.Context, cfg aws.Config, env Environment) (*types.RollbackConfiguration, error) {
+	switch {
+	case env.RollbackMinutes < 0:
+		return nil, nil
+	case env.RollbackMinutes == 0:
+		return &types.RollbackConfiguration{RollbackTriggers: []types.RollbackTrigger{}}, nil
+	}
+	beside, err := (&deployer{client: cloudformation.NewFromConfig(cfg)}).find(ctx, besideName(env.Stack))
+	if err != nil {
+		return nil, fmt.Errorf("looking for the alarm beside stack %s: %w", env.Stack, err)
+	}
+	if beside == nil || outputs(beside)["TroubleAlarm"] == "" {
+		return nil, nil
+	}
+	minutes := int32(env.RollbackMinutes)
+	return &types.RollbackConfiguration{MonitoringTimeInMinutes: &minutes, RollbackTriggers: []types.RollbackTrigger{
+		{Arn: aws.String(outputs(beside)["TroubleAlarm"]), Type: aws.String("AWS::CloudWatch::CompositeAlarm")}}}, nil
 }
 
 // with adds the environment's own parameters, its partner and the partner's tag.

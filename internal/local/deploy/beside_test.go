@@ -67,6 +67,36 @@ func TestNothingStandsBesideAPlatformThatIsNotThere(t *testing.T) {
 	}
 }
 
+func TestAnUpdateIsTakenBackByTheAlarmBesideIfTheEnvironmentSaysSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		folder   string
+		minutes  int
+		said     bool
+		triggers int
+	}{
+		"not said":            {"front", -1, false, 0},
+		"never":               {"front", 0, true, 0},
+		"ten minutes":         {"front", 10, true, 1},
+		"nothing beside it":   {"healthy", 10, false, 0},
+		"no platform, no say": {"nothing", -1, false, 0},
+	} {
+		aws := doctortest.Start(t, "testdata/beside", c.folder)
+		env := acme(nil)
+		env.RollbackMinutes = c.minutes
+		r, err := deploy.Rollback(t.Context(), aws.Config("eu-central-1"), env)
+		if err != nil || (r != nil) != c.said {
+			t.Errorf("%s: %+v, %v", name, r, err)
+			continue
+		}
+		if r != nil && len(r.RollbackTriggers) != c.triggers {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if c.triggers > 0 && (*r.MonitoringTimeInMinutes != 10 || *r.RollbackTriggers[0].Type != "AWS::CloudWatch::CompositeAlarm") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 // CloudFormation refuses a parameter that the template does not have.
 func TestWhatTheStackBesideIsGivenItsTemplateKnows(t *testing.T) {
 	raw, err := os.ReadFile("../../../infra/aws-only.yaml")
@@ -103,14 +133,15 @@ func TestWhatTheStackBesideIsGivenItsTemplateKnows(t *testing.T) {
 func TestAnEnvironmentSaysWhatStandsBesideIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "samconfig.toml")
 	for text, says := range map[string]string{
-		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nparameter_overrides = \"RateLimit=5\"": "",
-		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nparameter_overrides = \"RateLimit\"":   `acme.aws_only.parameters.parameter_overrides: "RateLimit" is no Key=Value`,
+		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nrollback_minutes = 999":                                       "rollback_minutes must be a number from 0 to 180",
+		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nrollback_minutes = 10\nparameter_overrides = \"RateLimit=5\"": "",
+		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nparameter_overrides = \"RateLimit\"":                          `acme.aws_only.parameters.parameter_overrides: "RateLimit" is no Key=Value`,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		e, err := deploy.ReadEnvironment(path, "acme")
-		if says == "" && (err != nil || e.Beside["RateLimit"] != "5") || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+		if says == "" && (err != nil || e.Beside["RateLimit"] != "5" || e.RollbackMinutes != 10) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%q: %+v, %v", text, e, err)
 		}
 	}

@@ -23,6 +23,10 @@ type Environment struct {
 	// Beside are the parameters of the stack that stands beside the platform's,
 	// from [NAME.aws_only.parameters].
 	Beside map[string]string
+	// RollbackMinutes is rollback_minutes of the same section: for how long after an
+	// update of the platform an alarm takes it back; 0 for never, -1 where it is not
+	// said.
+	RollbackMinutes int
 }
 
 // EnvironmentError says what is wrong with a samconfig.toml.
@@ -53,7 +57,7 @@ func ReadEnvironment(path, name string) (Environment, error) {
 	if !ok {
 		return wrong("there is no [%s.deploy.parameters]", name)
 	}
-	e := Environment{Name: name}
+	e := Environment{Name: name, RollbackMinutes: -1}
 	for key, into := range map[string]*string{"stack_name": &e.Stack, "region": &e.Region, "profile": &e.Profile} {
 		v, there := parameters[key]
 		if !there {
@@ -74,6 +78,13 @@ func ReadEnvironment(path, name string) (Environment, error) {
 	parameters, _ = command["parameters"].(map[string]any)
 	if e.Beside, err = overrides(name+".aws_only", parameters["parameter_overrides"]); err != nil {
 		return wrong("%v", err)
+	}
+	if v, there := parameters["rollback_minutes"]; there {
+		n, ok := v.(int64)
+		if !ok || n < 0 || n > 180 {
+			return wrong("%s.aws_only.parameters.rollback_minutes must be a number from 0 to 180", name)
+		}
+		e.RollbackMinutes = int(n)
 	}
 	return e, nil
 }

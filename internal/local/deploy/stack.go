@@ -25,6 +25,8 @@ type Stack struct {
 	// CAPABILITY_AUTO_EXPAND, which SAM templates need.
 	Capabilities []types.Capability
 	Tags         map[string]string
+	// Rollback takes an update back that sets an alarm off; nil leaves it as it was.
+	Rollback *types.RollbackConfiguration
 }
 
 // Deploy creates or updates the stack, waits until that is done and returns the
@@ -132,7 +134,7 @@ func (d *deployer) create(ctx context.Context) (string, error) {
 func (d *deployer) update(ctx context.Context) (string, error) {
 	out, err := d.client.UpdateStack(ctx, &cloudformation.UpdateStackInput{
 		StackName: &d.stack.Name, TemplateURL: &d.stack.TemplateURL,
-		Parameters: d.parameters(), Capabilities: d.stack.Capabilities, Tags: d.tags(),
+		Parameters: d.parameters(), Capabilities: d.stack.Capabilities, Tags: d.tags(), RollbackConfiguration: d.stack.Rollback,
 	})
 	if err != nil {
 		return "", fmt.Errorf("updating it: %w", err)
