@@ -60,7 +60,7 @@ var version = regexp.MustCompile(`^[a-z0-9]*[0-9]{4}-[0-9]{2}__`)
 func topic(name string) string {
 	name = strings.TrimSuffix(strings.ReplaceAll(name, "\\", "/"), path.Ext(name))
 	base := version.ReplaceAllString(path.Base(name), "")
-	if strings.Contains(base, "__") {
+	if strings.Contains(base, "__") || base != path.Base(name) {
 		return strings.ReplaceAll(base, "__", "/")
 	}
 	return ""

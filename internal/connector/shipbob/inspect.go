@@ -26,8 +26,10 @@ var (
 func (c *Connector) Inspect(what string, raw []byte, each func(place, object string, canonical any, err error)) {
 	method, rest, answered := strings.Cut(what, " ")
 	if !answered {
-		if what != "" && what != TopicShipped && what != "order_shipped" && strings.ContainsAny(what, "._/") {
-			each("", "", nil, fault.New(fault.Permanent, fault.Validation, "the topic is not handled").At("topic", what))
+		// A sample's name may end in its number.
+		topic, _, _ := strings.Cut(what, "/")
+		if topic != "" && topic != TopicShipped && topic != "order_shipped" && strings.ContainsAny(what, "._/") {
+			each("", topic, nil, fault.New(fault.Permanent, fault.Validation, "the topic is not handled").At("topic", what))
 			return
 		}
 		c.inspectBody(raw, each)
@@ -37,6 +39,9 @@ func (c *Connector) Inspect(what string, raw []byte, each func(place, object str
 	status := http.StatusOK
 	if n, err := strconv.Atoi(code); told && err == nil {
 		status = n
+	}
+	if _, after, hosted := strings.Cut(path, "://"); hosted {
+		_, path, _ = strings.Cut(after, "/")
 	}
 	path, _, _ = strings.Cut("/"+strings.TrimPrefix(path, "/"), "?")
 	path = parameter.ReplaceAllString(dated.ReplaceAllString(path, ""), "/:id")

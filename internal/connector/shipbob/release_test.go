@@ -254,7 +254,7 @@ func TestTwoThousandProductsAreReleasedAndShipped(t *testing.T) {
 }
 
 func TestSamplesOfRefusalsAreUnderstood(t *testing.T) {
-	for _, e := range samples(t) {
+	for _, e := range exchanges(t) {
 		if e.Method != http.MethodPost || e.URL != "2026-01/order" {
 			continue
 		}

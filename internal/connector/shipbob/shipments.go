@@ -23,7 +23,7 @@ const maxQuantity = 1_000_000_000
 // ShipBob publishes no schema for the payload of order.shipped; the connector
 // assumes that it is this model, as the listing returns it.
 type shipmentView struct {
-	ReferenceID string            `json:"reference_id"`
+	ReferenceID loose             `json:"reference_id"`
 	ShipOption  string            `json:"ship_option"`
 	Status      string            `json:"status"`
 	ActualDate  string            `json:"actual_fulfillment_date"`
@@ -35,15 +35,15 @@ type shipmentView struct {
 type trackingView struct {
 	Carrier        string `json:"carrier"`
 	CarrierService string `json:"carrier_service"`
-	Number         string `json:"tracking_number"`
-	ProNumber      string `json:"pro_number"`
+	Number         loose  `json:"tracking_number"`
+	ProNumber      loose  `json:"pro_number"`
 	URL            string `json:"tracking_url"`
 	ShippingDate   string `json:"shipping_date"`
 }
 
 type shipmentProduct struct {
-	ReferenceID string          `json:"reference_id"`
-	SKU         string          `json:"sku"`
+	ReferenceID loose           `json:"reference_id"`
+	SKU         loose           `json:"sku"`
 	Items       []inventoryItem `json:"inventory_items"`
 }
 
@@ -57,6 +57,22 @@ type inventoryItem struct {
 type scalar string
 
 func (s *scalar) UnmarshalJSON(b []byte) error { *s = scalar(b); return nil }
+
+// loose is a text that may be written as a number: its digits.
+type loose string
+
+func (l *loose) UnmarshalJSON(b []byte) error {
+	if n := len(b); n > 0 && (b[0] == '-' || b[0] >= '0' && b[0] <= '9') {
+		*l = loose(b)
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*l = loose(s)
+	return nil
+}
 
 // quantity reads a whole number within ±maxQuantity.
 func (s scalar) quantity() (int64, bool) {
@@ -80,7 +96,9 @@ func (s shipmentView) shipped() bool {
 }
 
 // number is the parcel's tracking number, or a freight carrier's PRO number.
-func (s shipmentView) number() string { return first(s.Tracking.Number, s.Tracking.ProNumber) }
+func (s shipmentView) number() string {
+	return first(string(s.Tracking.Number), string(s.Tracking.ProNumber))
+}
 
 // DecodeShipment reads a shipment as a webhook or a listing carries it. Lines
 // are one per SKU in the document's order. On an error the shipment still has
@@ -88,7 +106,8 @@ func (s shipmentView) number() string { return first(s.Tracking.Number, s.Tracki
 func (c *Connector) DecodeShipment(raw []byte) (retail.Shipment, error) {
 	out := retail.Shipment{Schema: retail.SchemaVersion}
 	var ids map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &ids); err != nil || ids == nil {
+	// encoding/json would let broken UTF-8 pass with its bytes replaced.
+	if err := json.Unmarshal(raw, &ids); err != nil || ids == nil || !utf8.Valid(raw) {
 		return out, malformed("shipment", "is not a JSON object")
 	}
 	out.ExternalID, out.OrderRef = readID(ids["id"]), readID(ids["order_id"])
@@ -102,7 +121,7 @@ func (c *Connector) DecodeShipment(raw []byte) (retail.Shipment, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Reference, out.Carrier, out.Service = s.ReferenceID, s.Tracking.Carrier, first(s.Tracking.CarrierService, s.ShipOption)
+	out.Reference, out.Carrier, out.Service = string(s.ReferenceID), s.Tracking.Carrier, first(s.Tracking.CarrierService, s.ShipOption)
 	out.Tracking, out.TrackingURL, out.SourceVersion = s.number(), webURL(s.Tracking.URL), s.LastUpdate
 	if !s.shipped() {
 		return out, fault.New(fault.Exception, fault.StateConflict, "the shipment has not left the warehouse").At("status", s.Status)
@@ -162,7 +181,7 @@ func shipmentLines(products []shipmentProduct) ([]retail.ShipmentLine, error) {
 	for i, p := range products {
 		path := fmt.Sprintf("products[%d]", i)
 		// The reference is the SKU that the release gave; sku is ShipBob's own.
-		sku := first(p.ReferenceID, p.SKU)
+		sku := first(string(p.ReferenceID), string(p.SKU))
 		if sku == "" {
 			return nil, fault.New(fault.Exception, fault.Mapping, "the product has neither reference nor SKU").At(path+".reference_id", "")
 		}
@@ -190,11 +209,14 @@ func shipmentLines(products []shipmentProduct) ([]retail.ShipmentLine, error) {
 // item. A bundle has several items, and the document then does not say how
 // many bundles shipped, so it is left to people.
 func shippedQuantity(p shipmentProduct, path string) (int64, error) {
+	if len(p.Items) == 0 {
+		return 0, fault.New(fault.Exception, fault.Validation, "the document does not say how many of the product shipped").At(path+".inventory_items", first(string(p.ReferenceID), string(p.SKU)))
+	}
 	var total int64
 	for j, item := range p.Items {
 		field := fmt.Sprintf("%s.inventory_items[%d]", path, j)
 		if item.ID != p.Items[0].ID {
-			return 0, fault.New(fault.Exception, fault.Mapping, "the product is a bundle, of which the document states only the parts").At(field+".id", first(p.ReferenceID, p.SKU))
+			return 0, fault.New(fault.Exception, fault.Mapping, "the product is a bundle, of which the document states only the parts").At(field+".id", first(string(p.ReferenceID), string(p.SKU)))
 		}
 		n, ok := item.Quantity.quantity()
 		if !ok || n < 0 {

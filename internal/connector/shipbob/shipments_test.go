@@ -199,8 +199,8 @@ type sample struct {
 	Response json.RawMessage `json:"response_body"`
 }
 
-// samples are the public exchanges of testdata/SOURCE.md.
-func samples(t testing.TB) []sample {
+// exchanges are the public exchanges of testdata/SOURCE.md.
+func exchanges(t testing.TB) []sample {
 	t.Helper()
 	var out []sample
 	if err := json.Unmarshal(unpack(t, "samples/postman_responses.json.gz"), &out); err != nil {
@@ -222,7 +222,7 @@ func TestPublicSamplesDecodeOrAreRefusedForTheStatedReason(t *testing.T) {
 	}
 	// The generator of the samples gave up below a depth, and wrote
 	// {"value":"<Error: Too many levels…>"} where the schema has scalars.
-	for _, e := range samples(t) {
+	for _, e := range exchanges(t) {
 		switch e.URL {
 		case "2026-01/shipment/:shipmentId":
 			// Two lots of one item, both without a quantity.
@@ -232,8 +232,8 @@ func TestPublicSamplesDecodeOrAreRefusedForTheStatedReason(t *testing.T) {
 			if err := json.Unmarshal(e.Response, &all); err != nil || len(all) != 2 {
 				t.Fatalf("%d shipments, %v", len(all), err)
 			}
-			check(e.URL, all[0], fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "products.inventory_items"}, "183", "248")
-			check(e.URL, all[1], fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "products.inventory_items"}, "7711", "8258")
+			check(e.URL, all[0], fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "products.reference_id"}, "183", "248")
+			check(e.URL, all[1], fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "products.reference_id"}, "7711", "8258")
 		}
 	}
 	if seen != 3 {
@@ -254,7 +254,7 @@ func FuzzDecodeShipment(f *testing.F) {
 	f.Add([]byte(parcel))
 	f.Add([]byte(`{"id":"1","order_id":2,"products":[{"inventory_items":[null]},null]}`))
 	f.Add([]byte(`{"id":1,"order_id":2,"status":"Completed","tracking":null,"last_update_at":"2026-03-01T13:00:00Z","products":null}`))
-	for _, e := range samples(f) {
+	for _, e := range exchanges(f) {
 		f.Add([]byte(e.Response))
 	}
 	c := decoder(f)
