@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "RAW_BUCKET", "SHIPMENT_QUEUE")
-	lambda.Start(p.Task("fulfillment-follow", p.Follower().Follow))
+	lambda.Start(p.VendorTask("fulfillment-follow", p.Follower().Follow))
 }

@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "INVENTORY_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE")
-	lambda.Start(p.Task("fulfillment-release", p.Fulfillment().Release))
+	lambda.Start(p.VendorTask("fulfillment-release", p.Fulfillment().Release))
 }

@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "INVENTORY_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "RAW_BUCKET")
-	lambda.Start(p.Task("fulfillment-validate", p.Fulfillment().Validate))
+	lambda.Start(p.VendorTask("fulfillment-validate", p.Fulfillment().Validate))
 }

@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "INVENTORY_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE")
-	lambda.Start(p.Task("shipment-confirm", p.ShipmentPhase().Confirm))
+	lambda.Start(p.VendorTask("shipment-confirm", p.ShipmentPhase().Confirm))
 }

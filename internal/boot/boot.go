@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/google/uuid"
 
 	"github.com/waybillhq/waybill/internal/blob"
@@ -34,8 +35,10 @@ import (
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/hook"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/meter"
 	"github.com/waybillhq/waybill/internal/queue"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/stepfn"
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
@@ -51,6 +54,8 @@ type Platform struct {
 	Meter *meter.Meter
 
 	connect     sync.Once
+	govern      sync.Once
+	governor    *rate.Governor
 	connections *Connections
 }
 
@@ -74,7 +79,7 @@ func For(cfg aws.Config, env func(string) string, log *slog.Logger) *Platform {
 			Jobs: env("JOBS_TABLE"),
 
 			Documents: env("DOCUMENTS_TABLE"), Inventory: env("INVENTORY_TABLE"), Inbox: env("INBOX_TABLE"),
-			Exceptions: env("EXCEPTIONS_TABLE"), Audit: env("AUDIT_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"),
+			Exceptions: env("EXCEPTIONS_TABLE"), Audit: env("AUDIT_TABLE"), Person: env("PERSON_TABLE"), Config: env("CONFIG_TABLE"), Credentials: env("CREDENTIALS_TABLE"), Rates: env("RATES_TABLE"),
 		})}
 }
 
@@ -119,11 +124,20 @@ func (p *Platform) Bus() eventbus.Bus {
 	return eventbus.Bus{Client: eventbridge.NewFromConfig(p.AWS), Name: p.Env("EVENT_BUS")}
 }
 
+// Rates is this instance's share in what may be asked of connections.
+func (p *Platform) Rates() *rate.Governor {
+	p.govern.Do(func() {
+		p.governor = &rate.Governor{Store: p.Store, Now: time.Now, NewID: NewID, Sleep: smithytime.SleepWithContext}
+	})
+	return p.governor
+}
+
 // Connections opens tenants' connections. All parts of a function share one,
 // so that each configuration and credential is read once.
 func (p *Platform) Connections() *Connections {
 	p.connect.Do(func() {
-		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...).Counting(p.Meter.Vendor), Now: time.Now}
+		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...).Counting(p.Meter.Vendor), Rates: p.Rates(), Now: time.Now}
+		p.connections.Maps = &mapping.Reader{Store: p.Store, Now: time.Now}
 	})
 	return p.connections
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
+	"github.com/waybillhq/waybill/internal/mapping"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
@@ -25,9 +27,16 @@ type Connections struct {
 	Store  tenancy.Store
 	Sealer credential.Sealer
 	Client *egress.Client
-	Now    func() time.Time
+	// Rates governs what is asked of each connection.
+	Rates *rate.Governor
+	Now   func() time.Time
+
+	// Maps are the value maps that are kept apart from the configuration; nil
+	// where there are none.
+	Maps *mapping.Reader
 
 	mu        sync.Mutex
+	rules     map[openKey]compiled
 	retailers map[retail.Tenant]kept[tenancy.Retailer]
 	opened    map[openKey]kept[any]
 }
@@ -40,6 +49,12 @@ type kept[T any] struct {
 type openKey struct {
 	tenant     retail.Tenant
 	connection string
+}
+
+// compiled are a connection's overrides as of one version.
+type compiled struct {
+	version int64
+	rules   *mapping.Rules
 }
 
 // Retailer returns a tenant's configuration.
@@ -80,6 +95,14 @@ func (c *Connections) Route(ctx context.Context, t retail.Tenant, channel string
 	return flow.Route{Channel: w.Channel, ERP: w.ERP, Warehouse: w.Warehouse, Location: w.Location, ConfigVersion: r.Version}, nil
 }
 
+// Limits are a connection's own, or its vendor's published ones.
+func Limits(c tenancy.Connection) rate.Limits {
+	if c.Limits != (rate.Limits{}) {
+		return c.Limits
+	}
+	return catalog.Limits(c.Connector)
+}
+
 // Open implements flow.Connections.
 func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection string) (any, error) {
 	key, now := openKey{t, connection}, c.Now()
@@ -108,10 +131,12 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	if err := c.Sealer.Open(ctx, t, connection, sealed, &secrets); err != nil {
 		return nil, fmt.Errorf("opening the credential of %s: %w", connection, err)
 	}
-	opened, err := catalog.Open(conn.Connector, conn.Settings, secrets, c.Client, c.Now)
+	client := c.Client.Through(c.Rates.Gate(rate.Key{Tenant: t, Connection: connection}, Limits(conn)))
+	opened, err := catalog.Open(conn.Connector, conn.Settings, secrets, client, c.Now)
 	if err != nil {
 		return nil, err
 	}
+	opened = catalog.Translate(opened, c.translator(r, conn))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.opened == nil {
@@ -119,4 +144,29 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	}
 	c.opened[key] = kept[any]{opened, now.Add(keep)}
 	return opened, nil
+}
+
+// translator applies the maps and overrides of a connection, which are compiled
+// once a version. A wrong override refuses the documents that it is for.
+func (c *Connections) translator(r tenancy.Retailer, conn tenancy.Connection) *mapping.Translator {
+	by := &mapping.Translator{Tenant: r.Tenant, Connection: conn.ID, Stored: c.Maps, Fixed: map[mapping.Kind]mapping.Fixed{}}
+	for k, f := range conn.Maps {
+		by.Fixed[k] = f.Complete()
+	}
+	key := openKey{r.Tenant, conn.ID}
+	c.mu.Lock()
+	known, ok := c.rules[key]
+	c.mu.Unlock()
+	if !ok || known.version != r.Version {
+		known.version = r.Version
+		known.rules, _ = mapping.Compile(conn.ID, conn.Overrides)
+		c.mu.Lock()
+		if c.rules == nil {
+			c.rules = map[openKey]compiled{}
+		}
+		c.rules[key] = known
+		c.mu.Unlock()
+	}
+	by.Rules = known.rules
+	return by
 }

@@ -30,6 +30,16 @@ func (p *Platform) Task(name string, step func(context.Context, document.Task) e
 	}
 }
 
+// VendorTask is Task for a step that talks to vendors: what it holds of their
+// rates is given back at its end.
+func (p *Platform) VendorTask(name string, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
+	task := p.Task(name, step)
+	return func(ctx context.Context, t document.Task) error {
+		defer p.Rates().Done(ctx)
+		return task(ctx, t)
+	}
+}
+
 func taskError(err error) error {
 	switch {
 	case err == nil:

@@ -17,29 +17,30 @@ import (
 
 // commands are all verbs; kong reads the tags.
 type commands struct {
-	Up         up           `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
-	Down       down         `cmd:"" help:"Stop what up started."`
-	Status     status       `cmd:"" help:"Say what runs and where."`
-	Decode     decode       `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
-	Trace      trace        `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
-	Emit       emit         `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
-	Exceptions exceptions   `cmd:"" help:"List what is parked by cause: why, what is at stake, what to do."`
-	Exception  exceptionCmd `cmd:"" help:"Show one exception with its document's timeline, notes and payloads."`
-	Retry      retryCmd     `cmd:"" help:"Let a parked document, or all of one cause, go on."`
-	Edit       editCmd      `cmd:"" help:"Replace a parked document's payload, keep the earlier one, and replay it."`
-	Cancel     cancelCmd    `cmd:"" help:"End a parked document that no other system was told of."`
-	Resolve    resolveCmd   `cmd:"" help:"Close an exception that holds no document."`
-	Confirm    confirmCmd   `cmd:"" help:"Say that an effect of unknown outcome happened."`
-	Resend     resendCmd    `cmd:"" help:"Say that an effect of unknown outcome did not happen; it is sent again."`
-	Assign     assignCmd    `cmd:"" help:"Name who works on an exception."`
-	Note       noteCmd      `cmd:"" help:"Write a note on an exception."`
-	Audit      auditCmd     `cmd:"" help:"List what people did, and why."`
-	Plan       planCmd      `cmd:"" help:"Show how a partner's folder differs from what runs."`
-	Apply      applyCmd     `cmd:"" help:"Bring what runs to what a partner's folder says."`
-	Deploy     deployCmd    `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
-	Cost       costCmd      `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
-	Connectors connectors   `cmd:"" help:"List the connectors and what each can do."`
-	Doctor     doctorCmd    `cmd:"" help:"Examine an AWS account, read-only: quotas, mail, permissions, and the stack."`
+	Up         up            `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
+	Down       down          `cmd:"" help:"Stop what up started."`
+	Status     status        `cmd:"" help:"Say what runs and where."`
+	Decode     decode        `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
+	Trace      trace         `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
+	Emit       emit          `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
+	Exceptions exceptions    `cmd:"" help:"List what is parked by cause: why, what is at stake, what to do."`
+	Exception  exceptionCmd  `cmd:"" help:"Show one exception with its document's timeline, notes and payloads."`
+	Retry      retryCmd      `cmd:"" help:"Let a parked document, or all of one cause, go on."`
+	Edit       editCmd       `cmd:"" help:"Replace a parked document's payload, keep the earlier one, and replay it."`
+	Cancel     cancelCmd     `cmd:"" help:"End a parked document that no other system was told of."`
+	Resolve    resolveCmd    `cmd:"" help:"Close an exception that holds no document."`
+	Confirm    confirmCmd    `cmd:"" help:"Say that an effect of unknown outcome happened."`
+	Resend     resendCmd     `cmd:"" help:"Say that an effect of unknown outcome did not happen; it is sent again."`
+	Assign     assignCmd     `cmd:"" help:"Name who works on an exception."`
+	Note       noteCmd       `cmd:"" help:"Write a note on an exception."`
+	Connection connectionCmd `cmd:"" help:"List connections and their circuits, or pause and resume one."`
+	Audit      auditCmd      `cmd:"" help:"List what people did, and why."`
+	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`
+	Apply      applyCmd      `cmd:"" help:"Bring what runs to what a partner's folder says."`
+	Deploy     deployCmd     `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
+	Cost       costCmd       `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
+	Connectors connectors    `cmd:"" help:"List the connectors and what each can do."`
+	Doctor     doctorCmd     `cmd:"" help:"Examine an AWS account, read-only: quotas, mail, permissions, and the stack."`
 }
 
 // streams are a command's input and outputs.

@@ -37,7 +37,7 @@ func deployed(t *testing.T) (aws.Config, dynamo.Tables) {
 		t.Fatal(err)
 	}
 	return cfg, dynamo.Tables{
-		Documents: out["DocumentsTable"], Inventory: out["InventoryTable"], Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"],
+		Documents: out["DocumentsTable"], Inventory: out["InventoryTable"], Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Rates: out["RatesTable"],
 		Person: out["PersonTable"], Config: out["ConfigTable"], Credentials: out["CredentialsTable"],
 		Jobs: out["JobsTable"],
 	}

@@ -15,12 +15,13 @@ import (
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/mapping"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
 // Tables names the stack's tables.
 type Tables struct {
-	Documents, Inventory, Inbox, Exceptions, Audit, Person, Config, Credentials string
+	Documents, Inventory, Inbox, Exceptions, Audit, Person, Config, Credentials, Rates string
 
 	Jobs string
 }
@@ -35,6 +36,7 @@ const (
 	currentKey   = "CURRENT"
 	secretKey    = "SECRET"
 	hookKey      = "HOOK"
+	rateKey      = "RATE"
 	watermarkKey = "WATERMARK"
 
 	jobPrefix = "J#"
@@ -69,6 +71,7 @@ func configPK(t retail.Tenant) string                  { return t.Key("CONFIG") 
 func versionSK(v int64) string                         { return fmt.Sprintf("V#%08d", v) }
 func credentialPK(t retail.Tenant, conn string) string { return t.Key("CREDENTIAL", conn) }
 func hookPK(t retail.Tenant, token string) string      { return t.Key("HOOK", token) }
+func ratePK(k rate.Key) string                         { return k.Tenant.Key("RATE", k.Connection) }
 func watermarkPK(t retail.Tenant, conn string) string  { return t.Key("WATERMARK", conn) }
 func mapPK(t retail.Tenant, conn string) string        { return t.Key("MAP", conn) }
 func currentMapSK(k mapping.Kind) string               { return "CURRENT#" + string(k) }

@@ -36,6 +36,32 @@ type Client struct {
 	http *http.Client
 	now  func() time.Time
 	sent func() // nil counts nothing
+	gate Gate   // nil lets everything pass
+}
+
+// Gate is what all requests to one connection pass.
+type Gate interface {
+	// Enter lets one request pass, or refuses it before anything is sent.
+	Enter(ctx context.Context) error
+	// Leave hears how it ended: nil, or a classified error.
+	Leave(ctx context.Context, err error)
+	// Throttled hears that the vendor asked to wait in words of its own.
+	Throttled(ctx context.Context, wait time.Duration)
+}
+
+// Through returns a client whose requests pass the gate.
+func (c *Client) Through(g Gate) *Client {
+	out := *c
+	out.gate = g
+	return &out
+}
+
+// Throttled passes on that a vendor asked to wait in words that only its
+// connector understands.
+func (c *Client) Throttled(ctx context.Context, wait time.Duration) {
+	if c.gate != nil {
+		c.gate.Throttled(ctx, wait)
+	}
 }
 
 // Counting calls f for every request that is sent, and returns c.
@@ -122,7 +148,19 @@ func (c *Client) Write(ctx context.Context, p effect.Permit, r *http.Request) (*
 	return c.send(ctx, r, true)
 }
 
-func (c *Client) send(ctx context.Context, r *http.Request, write bool) (*Response, error) {
+func (c *Client) send(ctx context.Context, r *http.Request, write bool) (res *Response, err error) {
+	if c.gate == nil {
+		return c.exchange(ctx, r, write)
+	}
+	if err := c.gate.Enter(ctx); err != nil {
+		return nil, err
+	}
+	res, err = c.exchange(ctx, r, write)
+	c.gate.Leave(ctx, err)
+	return res, err
+}
+
+func (c *Client) exchange(ctx context.Context, r *http.Request, write bool) (*Response, error) {
 	if c.sent != nil {
 		c.sent()
 	}

@@ -234,8 +234,9 @@ func (b Book) write(ctx context.Context, e Edit, current Map, p pages) (Map, err
 
 // Fixed is a small map that stands in a configuration file, by direction.
 type Fixed struct {
-	Strict         bool
-	Decode, Encode map[string]string
+	Strict bool              `json:"strict,omitempty"`
+	Decode map[string]string `json:"decode,omitempty"`
+	Encode map[string]string `json:"encode,omitempty"`
 }
 
 // Complete adds to each direction the reverse of the other, where that says

@@ -298,6 +298,21 @@ func TestAChangeIsSeenWithinAMinuteAndAFailureIsNotKept(t *testing.T) {
 	}
 }
 
+func TestAValueThatWasMappedAMomentAgoIsFoundByWhatWaitedForIt(t *testing.T) {
+	b := newBench(t)
+	b.set(b.strict("shop", mapping.SKU), decodes("MUG", "A"))
+	tr := b.translator("shop")
+	if _, err := tr.Order(t.Context(), mapping.Decode, order()); fault.Of(err) == nil {
+		t.Fatalf("err = %v", err)
+	}
+	b.set(b.edit("shop", mapping.SKU), decodes("CUP", "B"))
+	b.now = b.now.Add(2 * time.Second)
+	o, err := tr.Order(t.Context(), mapping.Decode, order())
+	if err != nil || o.Lines[1].SKU != "B" {
+		t.Errorf("sku = %s, %v", o.Lines[1].SKU, err)
+	}
+}
+
 func TestFiftyThousandEntriesCostAnOrderOneReadOfFewPieces(t *testing.T) {
 	b := newBench(t)
 	entries := make([]mapping.Entry, 50_000)

@@ -61,11 +61,17 @@ type kept struct {
 
 // Maps returns the connection's current maps.
 func (r *Reader) Maps(ctx context.Context, t retail.Tenant, connection string) (map[Kind]Map, error) {
+	return r.maps(ctx, t, connection, false)
+}
+
+// maps reads them anew on demand, unless that was done within the second: many
+// documents may lack one value.
+func (r *Reader) maps(ctx context.Context, t retail.Tenant, connection string, anew bool) (map[Kind]Map, error) {
 	key, now := owner{t, connection}, r.Now()
 	r.mu.Lock()
 	k, ok := r.current[key]
 	r.mu.Unlock()
-	if ok && now.Before(k.until) {
+	if ok && now.Before(k.until) && (!anew || k.until.Sub(now) > Keep-time.Second) {
 		return k.maps, nil
 	}
 	list, err := r.Store.Maps(ctx, t, connection)

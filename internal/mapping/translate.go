@@ -153,50 +153,83 @@ func releaseSlots(r *retail.Release) []slot {
 	return append(out, slot{Carrier, "shipping_method", &r.ShippingMethod}, slot{Location, "location", &r.Location})
 }
 
+// known is what the map of a kind has for a document's values.
+type known struct {
+	to     map[string]string
+	strict bool
+	name   string
+}
+
 // values applies the maps and tells which ones changed something.
 func (t *Translator) values(ctx context.Context, d Direction, slots []slot) (said []string, err error) {
-	var stored map[Kind]Map
-	if t.Stored != nil {
-		if stored, err = t.Stored.Maps(ctx, t.Tenant, t.Connection); err != nil {
-			return nil, err
-		}
-	}
 	by := map[Kind][]slot{}
 	for _, s := range slots {
 		if *s.at != "" {
 			by[s.kind] = append(by[s.kind], s)
 		}
 	}
+	have, miss, err := t.look(ctx, d, by, false)
+	if err == nil && miss != nil {
+		// Somebody may have mapped it a moment ago, and the document may have
+		// been let go on for that.
+		have, miss, err = t.look(ctx, d, by, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if miss != nil {
+		return nil, t.unmapped(d, *miss)
+	}
+	for _, k := range slices.Sorted(maps.Keys(have)) {
+		n := 0
+		for _, s := range by[k] {
+			if to, ok := have[k].to[*s.at]; ok && to != *s.at {
+				*s.at = to
+				n++
+			}
+		}
+		if n > 0 {
+			said = append(said, fmt.Sprintf("%s map (%s) changed %d values", k, have[k].name, n))
+		}
+	}
+	return said, nil
+}
+
+// look reads what the maps have, and finds the first value that a strict one
+// lacks.
+func (t *Translator) look(ctx context.Context, d Direction, by map[Kind][]slot, anew bool) (have map[Kind]known, miss *slot, err error) {
+	var stored map[Kind]Map
+	if t.Stored != nil {
+		if stored, err = t.Stored.maps(ctx, t.Tenant, t.Connection, anew); err != nil {
+			return nil, nil, err
+		}
+	}
+	have = map[Kind]known{}
 	for _, k := range slices.Sorted(maps.Keys(by)) {
-		found, strict, name := map[string]string(nil), false, ""
+		var x known
 		if f, ok := t.Fixed[k]; ok {
-			found, strict, name = f.entries(d), f.strictFor(d), "its configuration"
+			x = known{f.entries(d), f.strictFor(d), "its configuration"}
 		} else if m, ok := stored[k]; ok {
 			values := make([]string, 0, len(by[k]))
 			for _, s := range by[k] {
 				values = append(values, *s.at)
 			}
-			if found, err = t.Stored.Lookup(ctx, m, d, values); err != nil {
-				return nil, err
+			found, err := t.Stored.Lookup(ctx, m, d, values)
+			if err != nil {
+				return nil, nil, err
 			}
-			strict, name = m.StrictFor(d), fmt.Sprintf("version %d", m.Version)
+			x = known{found, m.StrictFor(d), fmt.Sprintf("version %d", m.Version)}
+		} else {
+			continue
 		}
-		n := 0
+		have[k] = x
 		for _, s := range by[k] {
-			to, ok := found[*s.at]
-			switch {
-			case ok && to != *s.at:
-				*s.at = to
-				n++
-			case !ok && strict && !t.Lenient:
-				return nil, t.unmapped(d, s)
+			if _, ok := x.to[*s.at]; !ok && x.strict && !t.Lenient && miss == nil {
+				miss = &s
 			}
-		}
-		if n > 0 {
-			said = append(said, fmt.Sprintf("%s map (%s) changed %d values", k, name, n))
 		}
 	}
-	return said, nil
+	return have, miss, nil
 }
 
 // unmapped says what a strict map lacks, and what to do about it.

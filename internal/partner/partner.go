@@ -16,6 +16,7 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
@@ -50,6 +51,13 @@ type connectionFile struct {
 	Settings       map[string]any    `yaml:"settings"`
 	Secrets        map[string]string `yaml:"secrets"`
 	WebhookSecrets []string          `yaml:"webhook_secrets"`
+	Limits         limitsFile        `yaml:"limits"`
+}
+
+type limitsFile struct {
+	PerSecond float64 `yaml:"per_second"`
+	Burst     int     `yaml:"burst"`
+	InFlight  int     `yaml:"in_flight"`
 }
 
 type routeFile struct {
@@ -147,7 +155,7 @@ func (f file) retailer(r retailerFile) Retailer {
 		at := fmt.Sprintf("connections[%d]", i)
 		settings, opened := f.connection(at, c)
 		can[c.ID] = opened
-		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings})
+		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings, Limits: f.limits(at, c.Limits)})
 		out.Secrets[c.ID] = c.Secrets
 		if len(c.WebhookSecrets) > 0 {
 			out.Hooks[c.ID] = c.WebhookSecrets
@@ -161,6 +169,21 @@ func (f file) retailer(r retailerFile) Retailer {
 	}
 	f.routes(r.Routes, can)
 	return out
+}
+
+// limits checks what replaces a vendor's published limits.
+func (f file) limits(at string, l limitsFile) rate.Limits {
+	at += ".limits."
+	if l.PerSecond < 0 || l.PerSecond > 1000 {
+		f.add(at+"per_second", fmt.Sprintf("%g is no rate", l.PerSecond), "requests a second, more than 0 and up to 1000; leave it out for the vendor's own")
+	}
+	if l.Burst < 0 || (l.Burst > 0 && l.PerSecond == 0) {
+		f.add(at+"burst", fmt.Sprintf("%d has no meaning here", l.Burst), "requests at once after a rest, 1 or more, beside per_second")
+	}
+	if l.InFlight < 0 {
+		f.add(at+"in_flight", fmt.Sprintf("%d is no number of requests", l.InFlight), "how many tasks may talk to the vendor at once, 1 or more")
+	}
+	return rate.Limits{PerSecond: l.PerSecond, Burst: l.Burst, InFlight: l.InFlight}
 }
 
 // connection opens the connector as a function would, but reaches nobody.

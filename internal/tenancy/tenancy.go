@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/mapping"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -57,6 +59,13 @@ type Connection struct {
 	Settings  json.RawMessage `json:"settings"` // what the connector's New takes
 	// Hook is the token of the address that the vendor delivers to, or "".
 	Hook string `json:"hook,omitempty"`
+	// Limits replace what the connector's vendor publishes.
+	Limits rate.Limits `json:"limits,omitzero"`
+	// Maps are the value maps that the configuration itself keeps, by kind;
+	// larger ones are kept apart and have versions of their own.
+	Maps map[mapping.Kind]mapping.Fixed `json:"maps,omitempty"`
+	// Overrides compute fields of what is read from and written to it.
+	Overrides []mapping.Override `json:"overrides,omitempty"`
 }
 
 // Route is the way of one channel's orders: every field but Location is a

@@ -15,6 +15,7 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/tryton"
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/rate"
 )
 
 type opener func(settings json.RawMessage, secrets map[string]string, client *egress.Client, now func() time.Time) (any, error)
@@ -23,14 +24,20 @@ type connector struct {
 	open opener
 	// settings is the type that a connection's settings are decoded into.
 	settings reflect.Type
+	// limits are the vendor's published ones, with room left for whoever else
+	// uses the same credential.
+	limits rate.Limits
 	// bare are the least settings under which it decodes; nothing is connected.
 	bare string
 }
 
 var connectors = map[string]connector{
-	"shipbob": {open(shipbob.New), reflect.TypeFor[shipbob.Settings](), `{"channel_id":"1"}`},
-	"shopify": {open(shopify.New), reflect.TypeFor[shopify.Settings](), `{"shop":"decode.myshopify.com"}`},
-	"tryton": {open(tryton.New), reflect.TypeFor[tryton.Settings](),
+	// ShipBob: 150 requests a minute; 120 and a burst of 20 stay below in any minute.
+	"shipbob": {open(shipbob.New), reflect.TypeFor[shipbob.Settings](), rate.Limits{PerSecond: 2, Burst: 20}, `{"channel_id":"1"}`},
+	// Shopify counts points, which its answers tell; the connector paces by them.
+	"shopify": {open(shopify.New), reflect.TypeFor[shopify.Settings](), rate.Limits{}, `{"shop":"decode.myshopify.com"}`},
+	// Tryton publishes none; each request is a database transaction.
+	"tryton": {open(tryton.New), reflect.TypeFor[tryton.Settings](), rate.Limits{InFlight: 8},
 		`{"url":"https://erp.example.com","database":"erp","user":"waybill","company":"Company","currency":"USD","warehouse":"WH"}`},
 }
 
@@ -50,6 +57,9 @@ func Bare(name string) string {
 	}
 	return "{}"
 }
+
+// Limits are what a connector's vendor publishes.
+func Limits(name string) rate.Limits { return connectors[name].limits }
 
 // Settings is the type of a connector's settings, whose json tags are the keys
 // that there are.

@@ -14,6 +14,7 @@ import (
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/mapping"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -27,6 +28,7 @@ type Store interface {
 	effect.Store
 	inbox.Store
 	stock.Store
+	rate.Store
 	mapping.Store
 	Configuration
 	job.Store
@@ -70,7 +72,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, configurationTests, jobTests, mapTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, mapTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}

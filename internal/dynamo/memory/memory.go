@@ -54,6 +54,7 @@ const (
 	events
 	exceptions
 	audit
+	rates
 	persons
 	config
 	credentials

@@ -1,6 +1,7 @@
 // Package port puts a connection's value maps and overrides around what its
-// connector can do. Each type here is one port: a connector is wrapped by
-// those that it has, so that flows find its capabilities as before.
+// connector can do. Each type here has those methods of one port that carry a
+// document; embedded beside a connector they replace the connector's own, and
+// flows find all of its capabilities as before.
 package port
 
 import (
@@ -37,6 +38,9 @@ func (x Orders) DecodeOrder(raw []byte) (retail.Order, retail.Person, error) {
 	return out, person, nil
 }
 
+// TranslatesOrders tells a wrapped connector from a bare one.
+func (Orders) TranslatesOrders() {}
+
 // Parcels decodes a warehouse's shipments.
 type Parcels struct {
 	Inner shipment.Decoder
@@ -59,10 +63,13 @@ func (x Parcels) DecodeShipment(raw []byte) (retail.Shipment, error) {
 	return out, nil
 }
 
+// TranslatesParcels tells a wrapped connector from a bare one.
+func (Parcels) TranslatesParcels() {}
+
 // SalesOrders writes orders to an ERP.
 type SalesOrders struct {
-	order.SalesOrders
-	By *mapping.Translator
+	Inner order.SalesOrders
+	By    *mapping.Translator
 }
 
 // CreateSalesOrder implements order.SalesOrders.
@@ -71,7 +78,7 @@ func (x SalesOrders) CreateSalesOrder(ctx context.Context, p effect.Permit, o re
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	return x.SalesOrders.CreateSalesOrder(ctx, p, o, customer, shipTo, billTo)
+	return x.Inner.CreateSalesOrder(ctx, p, o, customer, shipTo, billTo)
 }
 
 // FindSalesOrder implements order.SalesOrders.
@@ -80,13 +87,13 @@ func (x SalesOrders) FindSalesOrder(ctx context.Context, o retail.Order) (effect
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
-	return x.SalesOrders.FindSalesOrder(ctx, o)
+	return x.Inner.FindSalesOrder(ctx, o)
 }
 
 // Releases hands orders to a warehouse.
 type Releases struct {
-	order.Releaser
-	By *mapping.Translator
+	Inner order.Releaser
+	By    *mapping.Translator
 }
 
 // Release implements order.Releaser.
@@ -95,7 +102,7 @@ func (x Releases) Release(ctx context.Context, p effect.Permit, r retail.Release
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	return x.Releaser.Release(ctx, p, r, person)
+	return x.Inner.Release(ctx, p, r, person)
 }
 
 // FindRelease implements order.Releaser.
@@ -104,7 +111,7 @@ func (x Releases) FindRelease(ctx context.Context, r retail.Release) (effect.Rec
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
-	return x.Releaser.FindRelease(ctx, r)
+	return x.Inner.FindRelease(ctx, r)
 }
 
 // Confirmations tells a channel what has left.
