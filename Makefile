@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 FUZZTIME ?= 10s
 
-.PHONY: help up down test lint fmt cover fuzz bench ci
+.PHONY: help up down test lint fmt cover fuzz bench simulate ci
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ fuzz: ## run each fuzz test for $(FUZZTIME); FUZZTIME=1m for longer
 bench: ## measure acknowledgement, decoding, start-up, sizes, and the cost of the last run's orders
 	go test -run '^$$' -bench . ./internal/hook ./test/figures
 	go run . cost
+
+SEEDS ?= 20000
+
+simulate: ## run SEEDS seeds of the simulation, or one SEED with its TRACE
+	go run ./test/simulation/simulate $(if $(SEED),-seed $(SEED)) $(if $(TRACE),-trace $(TRACE)) -seeds $(SEEDS)
 
 ci: ## run what CI runs
 	.ci/run

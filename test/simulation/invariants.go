@@ -1,0 +1,513 @@
+package simulation
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
+)
+
+// mark is in every name, address and e-mail that a shopper has.
+const mark = "Pii-"
+
+func personal(s string) bool { return strings.Contains(s, mark) }
+
+// While the course runs.
+
+// checkTenant holds that tenantsNeverMix: a vendor hears only of its own
+// retailer's documents.
+func (w *world) checkTenant(v *vendor, t retail.Tenant, id string) {
+	if t != v.tenant {
+		w.fail("tenantsNeverMix", "%s hears of %s of %s", v, id, t)
+	}
+}
+
+// checkPerson holds tenantsNeverMix for people.
+func (w *world) checkPerson(v *vendor, p retail.Person) {
+	if !strings.HasPrefix(p.Name, mark+v.tenant.String()+"-") {
+		w.fail("tenantsNeverMix", "%s hears of another retailer's shopper %q", v, p.Name)
+	}
+}
+
+// checkSend holds for every write to a vendor that its intent was recorded
+// (intentComesFirst), that its payload is what it was (effectsNeverChange),
+// and that a send whose outcome is open is repeated only after two empty
+// read-backs, the second after the vendor's settle time
+// (unknownOutcomesAreReadBack).
+func (w *world) checkSend(v *vendor, name, key, payload string) {
+	r, recorded := w.effects[key]
+	if !recorded || r.Status != effect.Sending {
+		w.fail("intentComesFirst", "%s: %s without an intent under %s", v, name, key)
+		return
+	}
+	before := w.sends[key]
+	if before == nil {
+		return
+	}
+	if before.payload != payload {
+		w.fail("effectsNeverChange", "%s: %s under %s was %s and is %s", v, name, key, before.payload, payload)
+	}
+	if before.status == effect.Refused {
+		return
+	}
+	n := len(before.empty)
+	if n < 2 || before.empty[n-1] < before.began+before.settle-transport {
+		w.fail("unknownOutcomesAreReadBack", "%s: %s under %s is sent again after %d empty read-backs, %s after the send", v, name, key, n, w.now-before.began)
+	}
+}
+
+// checkRelease holds that aCanceledOrderIsNeverReleased: not if the platform
+// had been told before its task began, nor if the order is old enough to be
+// asked for and had been canceled before that. The ERP must know the order
+// with its total by then (moneyIsCertified).
+func (w *world) checkRelease(h *warehouse, rel retail.Release) {
+	k := document.Key{Tenant: h.tenant, Type: document.Order, ID: rel.Reference}
+	head, known := w.heads[k]
+	o := w.shop(h.tenant).placed(head.ExternalID)
+	if !known || o == nil {
+		w.fail("tenantsNeverMix", "%s is asked to ship %s, which its retailer does not have", h, rel.Reference)
+		return
+	}
+	began := w.cur.inv.began
+	if o.canceled > 0 && o.canceled < began {
+		asked, told := w.canceled[k]
+		old := epoch.Add(began).Sub(head.CreatedAt) > 5*time.Minute+2*time.Second
+		if told && asked < began || old {
+			w.fail("aCanceledOrderIsNeverReleased", "%s is asked to ship %s, canceled at %s (the platform was told: %v, %s old)", h, rel.OrderNumber, o.canceled, told, epoch.Add(began).Sub(head.CreatedAt))
+		}
+	}
+	for _, x := range w.tenants {
+		if x.id != h.tenant {
+			continue
+		}
+		if !slices.ContainsFunc(x.erp.sales, func(r *record) bool {
+			return r.of == o.order.ExternalID && r.confirmed && r.total == o.order.Totals.Total
+		}) {
+			w.fail("moneyIsCertified", "%s is asked to ship %s before the ERP has it with its total", h, rel.OrderNumber)
+		}
+	}
+}
+
+// beforeCommit holds that oneConsumerAnEvent: whoever did not get an event's
+// lease does not end the event.
+func (w *world) beforeCommit(t document.Transaction) {
+	if t.Inbox != nil && w.cur.inv.busy[eventKey(t.Inbox.Tenant, t.Inbox.Connection, t.Inbox.Event)] {
+		w.fail("oneConsumerAnEvent", "event %s is worked on without its lease", t.Inbox.Event)
+	}
+}
+
+// afterCommit looks at every change as it is written.
+func (w *world) afterCommit(t document.Transaction) {
+	inv := w.cur.inv
+	for _, c := range t.Changes {
+		k, h := c.Head.Key, c.Head
+		prev, known := w.heads[k]
+		h.Version++
+		w.heads[k] = h
+		w.steps[k] += int64(len(c.Steps))
+		switch {
+		case !known && t.Inbox == nil:
+			// anAcceptedEventIsEnded: in the transaction that accepts it.
+			w.fail("anAcceptedEventIsEnded", "%s %s is created and its event is not ended with it", k.Type, k.ID)
+		case !known:
+			w.order = append(w.order, k)
+		case inv.task.Run > 0 && inv.task.Key() == k && prev.Run != inv.task.Run:
+			// onlyTheRunActs: a document is changed by the run that its head names.
+			w.fail("onlyTheRunActs", "run %d changes %s %s, which run %d has", inv.task.Run, k.Type, k.ID, prev.Run)
+		case inv.name == resumeQueue && inv.task.Run == 0 && prev.Due.After(w.sandbox()):
+			// onlyTheOverdueAreSwept: whatever the index said.
+			w.fail("onlyTheOverdueAreSwept", "%s %s is due only at %s", k.Type, k.ID, prev.Due.Sub(epoch))
+		}
+		if h.Sequence != w.steps[k] {
+			// theTimelineIsWhole: it is the outbox.
+			w.fail("theTimelineIsWhole", "%s %s has %d entries and counts %d", k.Type, k.ID, w.steps[k], h.Sequence)
+		}
+		if h.Defective() {
+			// nothingIsForgotten: an open document has a due time or an exception.
+			w.fail("nothingIsForgotten", "%s %s is open in state %s, without a due time and without an exception", k.Type, k.ID, h.State)
+		}
+		if h.Parked != "" && !slices.ContainsFunc(t.Exceptions, func(x document.Exception) bool { return x.ID == h.Parked }) && prev.Parked != h.Parked {
+			w.fail("nothingIsForgotten", "%s %s is parked by exception %s, which is not there", k.Type, k.ID, h.Parked)
+		}
+		for _, st := range c.Steps {
+			if st.Type == document.Event(k.Type, "cancellation_withdrawn") {
+				// staleSnapshotsChangeNothing: no channel here takes a cancellation back.
+				w.fail("staleSnapshotsChangeNothing", "the cancellation of %s %s is withdrawn", k.Type, k.ID)
+			}
+		}
+		if h.CancelAsked && !prev.CancelAsked {
+			w.canceled[k] = w.now
+		}
+	}
+	w.wakeSweeper()
+}
+
+// When the course has settled.
+
+// settled checks all that must hold once nothing more is to come.
+func (w *world) settled() {
+	for _, check := range []func(){w.everyAcknowledgedEventEnds, w.everyOrderIsFound, w.parkedOnlyForAReason, w.closedIsDone, w.moneyIsCertified,
+		w.stockIsTrue, w.deadLettersAreExplained, w.nothingPersonalLeaks} {
+		if w.problem == nil {
+			check()
+		}
+	}
+}
+
+// head leads from an external id to a document.
+func (w *world) head(t retail.Tenant, conn, typ, external string) (document.Head, bool) {
+	ref := document.Ref{Tenant: t, Connection: conn, Type: typ, External: external}
+	found, err := w.store.Resolve(context.Background(), ref)
+	if err != nil {
+		panic(err)
+	}
+	k, ok := found[ref]
+	return w.heads[k], ok
+}
+
+func (w *world) openExceptions(t retail.Tenant) []document.Exception {
+	x, err := w.store.OpenExceptions(context.Background(), t)
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
+// exceptionOf returns the exception that holds a document.
+func (w *world) exceptionOf(h document.Head) (document.Exception, bool) {
+	for _, x := range w.openExceptions(h.Tenant) {
+		if x.ID == h.Parked {
+			return x, true
+		}
+	}
+	return document.Exception{}, false
+}
+
+// ended reports whether a document is finished, or waits for a human with the
+// reason told.
+func (w *world) ended(h document.Head) bool {
+	if !h.Open() {
+		return true
+	}
+	if h.Parked != "" {
+		_, ok := w.exceptionOf(h)
+		return ok
+	}
+	// An order waits for those of its parcels that wait for a human.
+	return h.Type == document.Order && slices.ContainsFunc(w.order, func(k document.Key) bool {
+		s := w.heads[k]
+		return k.Type == document.Shipment && k.Tenant == h.Tenant && s.Parked != "" && (s.Parent == h.ID || s.Parent == "")
+	})
+}
+
+// everyAcknowledgedEventEnds as a finished document or as an open, explained
+// exception.
+func (w *world) everyAcknowledgedEventEnds() {
+	for _, d := range w.events {
+		if !d.acked {
+			continue
+		}
+		if d.orders != nil && d.orders.plan.Kind == Garbage {
+			id := inbox.EventKey(d.event, d.body)
+			if !slices.ContainsFunc(w.openExceptions(d.tenant.id), func(x document.Exception) bool { return x.EventID == id }) {
+				w.fail("everyAcknowledgedEventEnds", "%s could not be read, and there is no exception", d)
+			}
+			continue
+		}
+		typ, external := "order", ""
+		if d.orders != nil {
+			external = d.orders.order.ExternalID
+		} else {
+			typ, external = "shipment", d.parcel.shipment.ExternalID
+		}
+		h, found := w.head(d.tenant.id, d.conn, typ, external)
+		switch {
+		case !found:
+			w.fail("everyAcknowledgedEventEnds", "%s was acknowledged, and there is no document", d)
+		case !w.ended(h):
+			w.fail("convergence", "%s %s, made by %s, is still %s, due %s, run %d, attempt %d", h.Type, h.ID, d, h.State, h.Due.Sub(epoch), h.Run, h.Attempt)
+		}
+	}
+}
+
+// everyOrderIsFound, announced or not, and every parcel of an order that is
+// not parked.
+func (w *world) everyOrderIsFound() {
+	for _, t := range w.tenants {
+		for _, o := range t.shop.orders {
+			if o.plan.Kind == Garbage {
+				continue
+			}
+			h, found := w.head(t.id, "shop", "order", o.order.ExternalID)
+			if !found || !w.ended(h) {
+				w.fail("everyOrderIsFound", "order %s of %s: found %v, state %s", o.order.Number, t.id, found, h.State)
+			}
+		}
+		for _, p := range t.wms.parcels {
+			h, found := w.head(t.id, "wms", "shipment", p.shipment.ExternalID)
+			parent := w.heads[document.Key{Tenant: t.id, Type: document.Order, ID: p.of.rel.Reference}]
+			if parent.Parked == "" && (!found || !w.ended(h)) {
+				w.fail("everyOrderIsFound", "parcel %s of %s: found %v, state %s, its order %s", p.shipment.ExternalID, t.id, found, h.State, parent.State)
+			}
+		}
+	}
+}
+
+// parkedOnlyForAReason: a human is asked only where only a human can help.
+func (w *world) parkedOnlyForAReason() {
+	for _, k := range w.order {
+		h := w.heads[k]
+		if h.Parked == "" {
+			continue
+		}
+		x, ok := w.exceptionOf(h)
+		if !ok {
+			w.fail("nothingIsForgotten", "%s %s is parked by exception %s, which is not open", k.Type, k.ID, h.Parked)
+			return
+		}
+		if !w.explained(h, fault.Class(x.Class)) {
+			w.fail("parkedOnlyForAReason", "%s %s is parked as %s: %s", k.Type, k.ID, x.Class, x.Reason)
+		}
+	}
+}
+
+func (w *world) explained(h document.Head, class fault.Class) bool {
+	on := func(f Fault) bool { return w.s.Faults[f] > 0 }
+	switch {
+	case class == fault.Authentication && on(Rotation), class == fault.Internal && on(Configuration):
+		return true
+	case h.Type == document.Shipment:
+		// Its order is not released, as far as we know yet, or never will be.
+		parent, known := w.heads[document.Key{Tenant: h.Tenant, Type: document.Order, ID: h.Parent}]
+		return class == fault.MissingReference && h.Parent == "" ||
+			class == fault.StateConflict && known && (parent.Parked != "" || parent.State == retail.Canceled)
+	}
+	o := w.shop(h.Tenant).placed(h.ExternalID)
+	switch o.plan.Kind {
+	case Unreadable, Immaterial:
+		return class == fault.Validation
+	case Unbalanced, OffByCent:
+		return class == fault.TotalsDiffer || o.canceled > 0 && class == fault.StateConflict
+	case UnknownSKU:
+		return class == fault.Mapping
+	case Short:
+		return class == fault.InventoryShortage
+	}
+	return class == fault.StateConflict && o.canceled > 0
+}
+
+// closedIsDone: of a closed order the ERP has one confirmed sales order, one
+// invoice and all parcels, and the channel has all parcels; a canceled one was
+// not released.
+func (w *world) closedIsDone() {
+	for _, k := range w.order {
+		h := w.heads[k]
+		if k.Type != document.Order || h.Open() {
+			continue
+		}
+		t := w.tenants[slices.IndexFunc(w.tenants, func(t *tenant) bool { return t.id == k.Tenant })]
+		out := slices.IndexFunc(t.wms.released, func(r *released) bool { return r.rel.Reference == k.ID })
+		if h.State == retail.Canceled {
+			if out >= 0 {
+				w.fail("aCanceledOrderIsNeverReleased", "order %s is canceled and was released", h.Number)
+			}
+			continue
+		}
+		sale := slices.IndexFunc(t.erp.sales, func(r *record) bool { return r.of == h.ExternalID && r.confirmed })
+		if out < 0 || sale < 0 || !slices.ContainsFunc(t.erp.invoices, func(r *record) bool { return r.of == t.erp.sales[sale].ref }) {
+			w.fail("closedIsDone", "order %s is closed: released %v, in the ERP %v, or its invoice is missing", h.Number, out >= 0, sale >= 0)
+			return
+		}
+		units := map[string]int64{}
+		for _, l := range t.wms.released[out].rel.Lines {
+			units[l.SKU] += l.Quantity
+		}
+		for _, p := range t.wms.parcels {
+			if p.of != t.wms.released[out] {
+				continue
+			}
+			s := p.shipment
+			if !slices.ContainsFunc(t.erp.shipments, func(r *record) bool { return r.of == s.ExternalID }) {
+				w.fail("closedIsDone", "the ERP does not know parcel %s of the closed order %s", s.ExternalID, h.Number)
+			}
+			i := slices.IndexFunc(t.shop.confirmed, func(f *confirmation) bool { return f.order == h.ExternalID && f.tracking == s.Tracking })
+			if i < 0 {
+				w.fail("closedIsDone", "the channel does not know parcel %s of the closed order %s", s.ExternalID, h.Number)
+				return
+			}
+			for _, l := range t.shop.confirmed[i].lines {
+				units[l.SKU] -= l.Quantity
+			}
+		}
+		for _, sku := range skus {
+			if units[sku] != 0 {
+				w.fail("closedIsDone", "of the closed order %s the channel does not know %d %s", h.Number, units[sku], sku)
+			}
+		}
+	}
+}
+
+// moneyIsCertified at every hop: an ERP order that was released, and every
+// invoice, has the total that its shopper paid.
+func (w *world) moneyIsCertified() {
+	for _, t := range w.tenants {
+		for _, i := range t.erp.invoices {
+			sale := t.erp.sale(i.of)
+			o := t.shop.placed(sale.of)
+			if i.total != o.order.Totals.Total {
+				w.fail("moneyIsCertified", "invoice %s is %v, order %s is %v", i.ref, i.total, o.order.Number, o.order.Totals.Total)
+			}
+		}
+	}
+}
+
+// stockIsTrue: what is on hand is what was there less what has left, and what
+// is reserved is what open orders still wait for. A changed location leaves
+// both at the old place (DESIGN.md says so), so such courses are left out.
+func (w *world) stockIsTrue() {
+	if w.s.Faults[Configuration] > 0 {
+		return
+	}
+	ctx := context.Background()
+	for _, t := range w.tenants {
+		left, reserved, more := map[string]int64{}, map[string]int64{}, map[string]int64{}
+		for _, k := range w.order {
+			h := w.heads[k]
+			if k.Tenant != t.id || h.Body == 0 {
+				continue
+			}
+			if k.Type == document.Shipment {
+				var s retail.Shipment
+				if err := w.store.Body(ctx, k, h.Body, &s); err != nil {
+					panic(err)
+				}
+				if h.State != retail.Received {
+					for _, l := range s.Lines {
+						left[l.SKU] += l.Quantity
+					}
+				}
+				continue
+			}
+			var o retail.Order
+			if err := w.store.Body(ctx, k, h.Body, &o); err != nil {
+				panic(err)
+			}
+			for _, l := range o.Lines {
+				reserved[l.SKU] += l.Quantities.Allocated + l.Quantities.Released
+				if h.State == retail.Accepted {
+					// Parked before it could say what it had reserved.
+					more[l.SKU] += l.Quantities.Unallocated
+				}
+			}
+		}
+		positions, err := w.store.Positions(ctx, t.id, locations[0], skus)
+		if err != nil {
+			panic(err)
+		}
+		for _, sku := range skus {
+			p, want := positions[sku], stock.Position{OnHand: onHand - left[sku], Reserved: reserved[sku]}
+			if p.OnHand != want.OnHand || p.Reserved < want.Reserved || p.Reserved > want.Reserved+more[sku] || p.Unreserved != p.OnHand-p.Reserved {
+				w.fail("stockIsTrue", "%s of %s: on hand %d, reserved %d, unreserved %d; documents say %d and %d", sku, t.id, p.OnHand, p.Reserved, p.Unreserved, want.OnHand, want.Reserved)
+			}
+		}
+	}
+}
+
+// deadLettersAreExplained: what a queue gave up has no document that waits for
+// it, and is not an event that was dealt with.
+func (w *world) deadLettersAreExplained() {
+	for _, q := range []string{orderQueue, shipmentQueue} {
+		if w.s.Faults[Crashes]+w.s.Faults[Freezes]+w.s.Faults[Redeliveries]+w.s.Faults[LongDelays]+w.s.Faults[LostAnswers]+w.s.Faults[Throttles] > 0 {
+			return // a crash spends a receive, and a repeated delivery too
+		}
+		for _, m := range must(w.queues.Receive(context.Background(), q+"-dead", 100)) {
+			w.fail("deadLettersAreExplained", "%s has given up %s", q, m.ID)
+		}
+	}
+}
+
+// nothingPersonalLeaks: names, addresses and e-mails are in the Person table
+// and in raw payloads, and nowhere else.
+func (w *world) nothingPersonalLeaks() {
+	w.store.Items(func(table, partition, sort string, item any) {
+		if table == "person" || table == "config" || table == "credentials" || table == "inventory" {
+			return
+		}
+		raw, ok := item.([]byte)
+		if !ok {
+			raw = must(json.Marshal(visible(item)))
+		}
+		if personal(string(raw)) || personal(partition) || personal(sort) {
+			w.fail("nothingPersonalLeaks", "table %s has %s in %q %q", table, raw, partition, sort)
+		}
+	})
+	for _, q := range []string{orderQueue, shipmentQueue, resumeQueue} {
+		for _, m := range must(w.queues.Receive(context.Background(), q+"-dead", 100)) {
+			if personal(m.Body) { // a payload inside is base64
+				w.fail("nothingPersonalLeaks", "queue %s has %s", q, m.Body)
+			}
+		}
+	}
+	for _, k := range w.bucket.Keys("") {
+		if !strings.HasPrefix(k, "raw/") || personal(k) {
+			w.fail("nothingPersonalLeaks", "the bucket has %s", k)
+		}
+	}
+}
+
+// visible makes JSON of items whose fields are not exported.
+func visible(item any) any {
+	switch item.(type) {
+	case document.Head, document.Step, document.Key, document.Pending, effect.Record, document.Exception:
+		return item
+	}
+	return fmt.Sprintf("%+v", item)
+}
+
+// digest is all that a repetition of every delivery must leave as it is.
+func (w *world) digest() string {
+	var b strings.Builder
+	for _, k := range w.order {
+		h := w.heads[k]
+		fmt.Fprintf(&b, "%s %s %s %s parked %s canceled %v steps %d\n", k.Tenant, k.Type, k.ID, h.State, h.Parked, h.CancelAsked, h.Sequence)
+	}
+	for _, t := range w.tenants {
+		fmt.Fprintf(&b, "%s: %d confirmations %d customers %d addresses %d sales %d shipments %d invoices %d releases %d parcels\n", t.id, len(t.shop.confirmed),
+			len(t.erp.customers), len(t.erp.addresses), len(t.erp.sales), len(t.erp.shipments), len(t.erp.invoices), len(t.wms.released), len(t.wms.parcels))
+	}
+	for _, k := range slices.Sorted(maps.Keys(w.effects)) {
+		fmt.Fprintf(&b, "%s %s\n", k, w.effects[k].Status)
+	}
+	return b.String()
+}
+
+// replayChangesNothing: every delivery again, under its own id and under a new
+// one.
+func (w *world) replayChangesNothing() {
+	before := w.digest()
+	for i, d := range slices.Clone(w.events) {
+		if !d.acked {
+			continue
+		}
+		again := *d
+		w.soon(time.Duration(i)*time.Second, func() { w.deliver(&again, 0) })
+		fresh := *d
+		fresh.event = "again-" + base64.RawURLEncoding.EncodeToString([]byte(d.event+d.topic)) + fmt.Sprint(i)
+		w.soon(time.Duration(i)*time.Second+time.Minute, func() { w.deliver(&fresh, 0) })
+	}
+	w.run(w.now + 2*time.Hour)
+	if after := w.digest(); w.problem == nil && after != before {
+		w.fail("replayChangesNothing", "before:\n%s\nafter:\n%s", before, after)
+	}
+}

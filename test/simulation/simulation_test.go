@@ -1,0 +1,70 @@
+package simulation
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	seeds = flag.Int("seeds", 20_000, "how many seeds are run")
+	first = flag.Uint64("first", 1, "the first of them")
+)
+
+func machines(t testing.TB) map[string]*Machine {
+	t.Helper()
+	m, err := ReadMachines("../../infra/states")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// tail is the end of what was written.
+func tail(s string, lines int) string {
+	all := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// base is one order that nothing befalls.
+func base() Scenario {
+	return Scenario{Seed: 2, Orders: []OrderPlan{{Number: 1001, Lines: 2, Customer: 1, Parcels: 1, ShipIn: 10 * time.Minute}}}
+}
+
+func TestAnOrderThatNothingBefallsIsClosed(t *testing.T) {
+	var trace bytes.Buffer
+	r := Run(base(), machines(t), &trace)
+	if r.Problem != nil {
+		t.Fatalf("%s\n%s", r.Problem, trace.String())
+	}
+	if r.Documents != 2 {
+		t.Errorf("%d documents\n%s", r.Documents, trace.String())
+	}
+	t.Logf("%+v", r)
+}
+
+func TestSeeds(t *testing.T) {
+	m := machines(t)
+	stats, failure := Explore(m, *first, *seeds, time.Now)
+	t.Log(stats)
+	if failure != nil {
+		var out bytes.Buffer
+		Report(&out, *failure, m)
+		t.Fatalf("seed %d: %s", failure.Scenario.Seed, out.String())
+	}
+}
+
+func TestASeedHasOneTrace(t *testing.T) {
+	m := machines(t)
+	for seed := range uint64(60) {
+		var a, b bytes.Buffer
+		Run(Plan(seed), m, &a)
+		Run(Plan(seed), m, &b)
+		if !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Fatal(fmt.Sprintf("seed %d has two traces", seed))
+		}
+	}
+}
