@@ -91,6 +91,12 @@ func (l Life) Commit(ctx context.Context, c Change) error {
 // Resume gives the document to a new run and returns the task to start. ok is
 // false where nothing is to be done.
 func (l Life) Resume(ctx context.Context, k Key, run int64) (t Task, ok bool, err error) {
+	return l.take(ctx, k, func(h Head) bool { return h.Run == run })
+}
+
+// take gives an open document that fits to its next run. The commit replaces
+// the very head that fitted.
+func (l Life) take(ctx context.Context, k Key, fits func(Head) bool) (t Task, ok bool, err error) {
 	h, err := l.Store.Head(ctx, k)
 	if errors.Is(err, ErrNotFound) {
 		return Task{}, false, nil
@@ -98,7 +104,7 @@ func (l Life) Resume(ctx context.Context, k Key, run int64) (t Task, ok bool, er
 	if err != nil {
 		return Task{}, false, fmt.Errorf("reading the head of %s %s: %w", k.Type, k.ID, err)
 	}
-	if !h.Open() || h.Parked != "" || h.Run != run {
+	if !h.Open() || h.Parked != "" || !fits(h) {
 		return Task{}, false, nil
 	}
 	h.Run++

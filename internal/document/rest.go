@@ -39,21 +39,12 @@ func (l Life) Rest(ctx context.Context, t Task, cause error) (again time.Duratio
 // Wake gives a document to a new run where the run that t names still owns
 // it. A t without a run is the sweeper's: its document must be overdue.
 func (l Life) Wake(ctx context.Context, t Task) (next Task, ok bool, err error) {
-	if t.Run == 0 {
-		h, err := l.Store.Head(ctx, t.Key())
-		if errors.Is(err, ErrNotFound) {
-			return Task{}, false, nil
-		}
-		if err != nil {
-			return Task{}, false, fmt.Errorf("reading the head of %s %s: %w", t.Type, t.ID, err)
-		}
-		// The index that led here may be behind.
-		if h.Due.IsZero() || h.Due.After(l.Now()) {
-			return Task{}, false, nil
-		}
-		t.Run = h.Run
+	if t.Run != 0 {
+		return l.Resume(ctx, t.Key(), t.Run)
 	}
-	return l.Resume(ctx, t.Key(), t.Run)
+	// The index that led here may be behind, and the document may move on while
+	// it is looked at.
+	return l.take(ctx, t.Key(), func(h Head) bool { return !h.Due.IsZero() && !h.Due.After(l.Now()) })
 }
 
 // Overdue lists documents whose due time has passed, up to limit a shard, and
