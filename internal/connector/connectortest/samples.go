@@ -23,21 +23,17 @@ import (
 // is at fault, a field.
 func Samples(t *testing.T, c samples.Inspector, elsewhere map[string]string) {
 	t.Helper()
-	dir := filepath.Join("testdata", "samples")
+	dir := os.DirFS(filepath.Join("testdata", "samples"))
 	var outcomes []samples.Outcome
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(filepath.Clean(path))
+		content, err := fs.ReadFile(dir, name)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		read := samples.Read(c, filepath.ToSlash(name), content)
+		read := samples.Read(c, name, content)
 		if len(read) == 0 {
 			t.Errorf("nothing is said of %s", name)
 		}
