@@ -60,8 +60,8 @@ const (
 	evalLimit    = 200_000
 	docLimit     = 4_000_000
 	// begin is what an evaluation costs before its first step.
-	begin = 200
-	maxText      = 500 // bytes of a result
+	begin   = 200
+	maxText = 500 // bytes of a result
 	// What the estimate supposes of a document: the most lines that the
 	// platform takes in, and lists and texts as long as they ever are.
 	supposedLines, supposedList, supposedText = 2000, 10, 100

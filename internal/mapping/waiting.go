@@ -31,6 +31,25 @@ var fields = map[Direction]map[Kind][]string{
 // yet. No document has reasons or units.
 func Applies(k Kind, d Direction) bool { return len(fields[d][k]) > 0 }
 
+// Documents are the documents that have values of the kind in this direction.
+func Documents(k Kind, d Direction) []string {
+	switch {
+	case k == SKU && d == Decode:
+		return []string{"order", "shipment"}
+	case k == SKU:
+		return []string{"order", "shipment", "release"}
+	case k == Tax, k == Payment && d == Decode:
+		return []string{"order"}
+	case k == Carrier && d == Decode:
+		return []string{"shipment"}
+	case k == Carrier:
+		return []string{"shipment", "release"}
+	case k == Location && d == Encode:
+		return []string{"release"}
+	}
+	return nil
+}
+
 // Fingerprints are those of the exceptions that strict maps raise for the value.
 func (w Waiting) Fingerprints() []string {
 	var out []string

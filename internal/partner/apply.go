@@ -133,6 +133,7 @@ func (p *Plan) compareRetailer(ctx context.Context, s Store, seal Sealer, r Reta
 	of := r.Config.Tenant.String()
 	var notes []Change
 	for i, c := range x.next.Connections {
+		notes = append(notes, idle(c)...)
 		// A hook's address stays for as long as its connection delivers: the
 		// vendor was told.
 		old, existed := current.Connection(c.ID)
@@ -364,7 +365,7 @@ func walk(v any, path string, into map[string]string) {
 	switch x := v.(type) {
 	case map[string]any:
 		for k, c := range x {
-			if !notCompared[k] || strings.Contains(path, "settings") {
+			if !notCompared[k] || strings.Contains(path, "settings") || strings.Contains(path, ".maps.") {
 				walk(c, join(path, k), into)
 			}
 		}

@@ -52,6 +52,8 @@ type connectionFile struct {
 	Secrets        map[string]string `yaml:"secrets"`
 	WebhookSecrets []string          `yaml:"webhook_secrets"`
 	Limits         limitsFile        `yaml:"limits"`
+	Maps           mapsFile          `yaml:"maps"`
+	Overrides      []overrideFile    `yaml:"overrides"`
 }
 
 type limitsFile struct {
@@ -155,7 +157,8 @@ func (f file) retailer(r retailerFile) Retailer {
 		at := fmt.Sprintf("connections[%d]", i)
 		settings, opened := f.connection(at, c)
 		can[c.ID] = opened
-		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings, Limits: f.limits(at, c.Limits)})
+		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings, Limits: f.limits(at, c.Limits),
+			Maps: f.maps(at, c.Maps), Overrides: f.overrides(at, c, opened)})
 		out.Secrets[c.ID] = c.Secrets
 		if len(c.WebhookSecrets) > 0 {
 			out.Hooks[c.ID] = c.WebhookSecrets

@@ -1,9 +1,13 @@
 package catalog
 
 import (
+	"strings"
+
 	"github.com/waybillhq/waybill/internal/connector/shipbob"
 	"github.com/waybillhq/waybill/internal/connector/shopify"
 	"github.com/waybillhq/waybill/internal/connector/tryton"
+	"github.com/waybillhq/waybill/internal/flow/order"
+	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/mapping/port"
 )
@@ -45,3 +49,45 @@ type (
 		port.Shipments
 	}
 )
+
+// Carries tells whether documents of the kind pass a connection in the
+// direction.
+func Carries(opened any, document string, d mapping.Direction) bool {
+	switch document + " " + string(d) {
+	case "order decode":
+		return has[order.Decoder](opened)
+	case "order encode":
+		return has[order.SalesOrders](opened)
+	case "release encode":
+		return has[order.Releaser](opened)
+	case "shipment decode":
+		return has[shipment.Decoder](opened)
+	case "shipment encode":
+		return has[shipment.Channel](opened) || has[shipment.Shipments](opened)
+	}
+	return false
+}
+
+// Carried names the documents that pass a connection.
+func Carried(opened any) string {
+	var out []string
+	for _, d := range []mapping.Direction{mapping.Decode, mapping.Encode} {
+		for _, document := range []string{"order", "release", "shipment"} {
+			if Carries(opened, document, d) {
+				out = append(out, string(d)+" "+document)
+			}
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// Uses tells whether documents with values of the kind pass a connection in the
+// direction.
+func Uses(opened any, k mapping.Kind, d mapping.Direction) bool {
+	for _, document := range mapping.Documents(k, d) {
+		if Carries(opened, document, d) {
+			return true
+		}
+	}
+	return false
+}
