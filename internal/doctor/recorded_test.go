@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
 	"testing"
 )
@@ -17,25 +17,26 @@ import (
 // Every recorded answer is one that HTTP can read, with a body of the declared kind.
 func TestTheRecordedAnswersAreWellFormed(t *testing.T) {
 	n := 0
-	err := filepath.WalkDir("testdata", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".http" {
+	files := os.DirFS("testdata")
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".http" {
 			return err
 		}
 		n++
-		raw, err := os.ReadFile(path)
+		raw, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}
 		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if strings.Contains(res.Header.Get("Content-Type"), "json") && !json.Valid(body) {
-			t.Errorf("%s is no JSON", path)
+			t.Errorf("%s is no JSON", name)
 		}
 		return nil
 	})
