@@ -70,7 +70,7 @@ func printReport(w io.Writer, r doctor.Report) error {
 	for _, f := range r.Findings {
 		counts[f.Status]++
 		fmt.Fprintf(&b, "%-8s %-22s %s\n", f.Status, f.Check, f.Value)
-		if f.Status == doctor.OK {
+		if f.Status == doctor.OK || f.Class == doctor.NotAsked {
 			continue
 		}
 		fmt.Fprintf(&b, "         should be: %s\n         next: %s\n", f.Want, f.Next)

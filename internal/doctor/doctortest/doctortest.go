@@ -55,7 +55,7 @@ func (r *Server) Asked() []string {
 
 // Config is a configuration that asks the server, once each.
 func (r *Server) Config(region string) aws.Config {
-	return aws.Config{Region: region, BaseEndpoint: &r.URL, HTTPClient: wholly{r.Client()},
+	return aws.Config{Region: region, BaseEndpoint: &r.URL, HTTPClient: &http.Client{Transport: wholly{r.Client().Transport}},
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} }}
 }
@@ -63,12 +63,12 @@ func (r *Server) Config(region string) aws.Config {
 // wholly sends a request from memory. The SDK closes a request's body once it has
 // an answer, and Go's client takes it for a broken connection if it comes to close
 // the body second; a server that is as near as this one is fast enough for that.
-type wholly struct{ client *http.Client }
+type wholly struct{ http.RoundTripper }
 
-// Do sends the request.
-func (w wholly) Do(q *http.Request) (*http.Response, error) {
+// RoundTrip sends the request.
+func (w wholly) RoundTrip(q *http.Request) (*http.Response, error) {
 	if q.Body == nil {
-		return w.client.Do(q)
+		return w.RoundTripper.RoundTrip(q)
 	}
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
@@ -76,7 +76,7 @@ func (w wholly) Do(q *http.Request) (*http.Response, error) {
 	}
 	q = q.Clone(q.Context())
 	q.Body = io.NopCloser(bytes.NewReader(body))
-	return w.client.Do(q)
+	return w.RoundTripper.RoundTrip(q)
 }
 
 // signedFor finds the service in the signature, as AWS does.
