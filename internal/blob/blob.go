@@ -47,3 +47,26 @@ func (b Bucket) Get(ctx context.Context, key string) ([]byte, error) {
 	}
 	return body, nil
 }
+
+// List returns up to limit keys that begin with prefix and come after a key, in
+// the order of their bytes.
+func (b Bucket) List(ctx context.Context, prefix, after string, limit int) (keys []string, err error) {
+	for len(keys) < limit {
+		in := &s3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix, MaxKeys: aws.Int32(int32(min(limit-len(keys), 1000)))} // #nosec G115 -- bounded
+		if after != "" {
+			in.StartAfter = &after
+		}
+		page, err := b.Client.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		for _, o := range page.Contents {
+			keys = append(keys, aws.ToString(o.Key))
+		}
+		if !aws.ToBool(page.IsTruncated) || len(page.Contents) == 0 {
+			break
+		}
+		after = keys[len(keys)-1]
+	}
+	return keys, nil
+}

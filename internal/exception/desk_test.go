@@ -269,7 +269,7 @@ func TestARetryTakesInTheFirstGoodPayloadThatWaitsAndLeavesTheRestToBeDrained(t 
 		t.Fatalf("head %+v, open %v, started %v", h, d.open(), d.started)
 	}
 	// The cancellation that waited ends the order before anything is sent.
-	f := order.Fulfillment{Life: d.Life, Payloads: d.Payloads, Connections: d.intake.Connections}
+	f := order.Fulfillment{Life: d.Life, Stock: d.store, Payloads: d.Payloads, Connections: d.intake.Connections}
 	if err := f.Validate(t.Context(), d.started[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -485,5 +485,33 @@ func TestADecisionNamesWhoAndWhy(t *testing.T) {
 	}
 	if got := d.audited(); !slices.Equal(got, []string{"exception.assign", "exception.note"}) {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestTheSameUnreadablePayloadIsOneExceptionHoweverOftenItComes(t *testing.T) {
+	d := newDesk(t)
+	for i, want := range []string{inbox.Parked, inbox.Repeated, inbox.Repeated} {
+		if got := d.deliver(fmt.Sprint("e", i), "{"); got != want {
+			t.Errorf("delivery %d: %s", i, got)
+		}
+	}
+	broken := wrong(d.place())
+	for i, want := range []string{inbox.Parked, inbox.Repeated} {
+		if got := d.deliver(fmt.Sprint("f", i), broken); got != want {
+			t.Errorf("delivery %d of a wrong total: %s", i, got)
+		}
+	}
+	if xs := d.open(); len(xs) != 2 {
+		t.Errorf("%d exceptions", len(xs))
+	}
+	x := d.open()[0]
+	if x.Document != "" {
+		x = d.open()[1]
+	}
+	if _, err := d.Resolve(t.Context(), d.tenant, x.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.deliver("e9", "{"); got != inbox.Repeated || len(d.open()) != 1 {
+		t.Errorf("after it was resolved: %s", got)
 	}
 }

@@ -160,11 +160,30 @@ func (d Delivery) Wait(ctx context.Context, h document.Head, sourceVersion strin
 }
 
 // Park opens an exception about the document k, or about none, which also
-// ends the event. A replay opens the exception again that it was to answer.
+// ends the event. A replay opens the exception again that it was to answer; the
+// same bytes delivered again are the same exception, open or not.
 func (d Delivery) Park(ctx context.Context, k document.Key, number string, cause error) (string, error) {
 	x, err := d.exception(ctx, cause)
 	if err != nil {
 		return "", err
+	}
+	if d.Exception == "" {
+		if k.ID != "" {
+			h, err := d.in.Life.Store.Head(ctx, k)
+			if err != nil {
+				return "", fmt.Errorf("reading the document that is known: %w", err)
+			}
+			if Shell(h) && h.SourceHash == Hash(d.Bytes) {
+				return d.Finish(ctx, Repeated, document.Transaction{}) // what it waits with
+			}
+		}
+		x.ID = "p" + Hash([]byte(d.Connection+"\x00"+k.ID+"\x00"+string(d.Bytes)))
+		switch _, err := d.in.Life.Store.Exception(ctx, d.Tenant, x.ID); {
+		case err == nil:
+			return d.Finish(ctx, Repeated, document.Transaction{})
+		case !errors.Is(err, document.ErrNotFound):
+			return "", fmt.Errorf("reading the payload's exception: %w", err)
+		}
 	}
 	x.Type, x.Document, x.Number = k.Type, k.ID, number
 	return d.Finish(ctx, Parked, document.Transaction{Exceptions: []document.Exception{x}})

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/waybillhq/waybill/internal/fault"
@@ -15,6 +17,7 @@ import (
 type Bucket interface {
 	Put(ctx context.Context, key string, body []byte) error
 	Get(ctx context.Context, key string) ([]byte, error)
+	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 }
 
 // Run holds what open returns to all of it; each test opens its own.
@@ -27,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) Bucket) {
 		{"WhatWasNeverPutIsMissingForGood", missing},
 		{"TheLastPutIsRead", overwritten},
 		{"WhatIsKeptIsNobodysMemory", nobodysMemory},
+		{"KeysAreListedInOrderFromAnyKeyOn", listed},
 		{"AnEndedContextDoesNothing", ended},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.run(t, open(t)) })
@@ -74,6 +78,31 @@ func overwritten(t *testing.T, b Bucket) {
 	for _, body := range []string{"first", "second, and longer", "3"} {
 		must(t, b.Put(t.Context(), "k", []byte(body)))
 		read(t, b, "k", []byte(body))
+	}
+}
+
+func listed(t *testing.T, b Bucket) {
+	var want []string
+	for i := range 1103 {
+		key := fmt.Sprintf("raw/acme/%04d", i)
+		want = append(want, key)
+		must(t, b.Put(t.Context(), key, []byte("x")))
+	}
+	must(t, b.Put(t.Context(), "raw/acme2/0000", []byte("x")))
+	for _, c := range []struct {
+		after string
+		limit int
+		want  []string
+	}{
+		{"", 2000, want}, {"", 3, want[:3]}, {want[4], 2, want[5:7]}, {want[1], 1101, want[2:]}, {"raw/acme/0004x", 1, want[5:6]}, {want[1102], 5, nil},
+	} {
+		got, err := b.List(t.Context(), "raw/acme/", c.after, c.limit)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("after %q up to %d: %d keys, want %d; %v", c.after, c.limit, len(got), len(c.want), err)
+		}
+	}
+	if got, err := b.List(t.Context(), "raw/nobody/", "", 5); err != nil || len(got) > 0 {
+		t.Errorf("of nobody: %v, %v", got, err)
 	}
 }
 

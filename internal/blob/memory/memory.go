@@ -49,6 +49,16 @@ func (b *Bucket) Get(ctx context.Context, key string) ([]byte, error) {
 	return bytes.Clone(body), nil
 }
 
+// List returns up to limit keys that begin with prefix and come after a key, in
+// order.
+func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	keys := slices.DeleteFunc(b.Keys(prefix), func(k string) bool { return k <= after })
+	return keys[:min(limit, len(keys))], nil
+}
+
 // Keys lists what begins with prefix, in order.
 func (b *Bucket) Keys(prefix string) []string {
 	b.mu.Lock()

@@ -259,6 +259,8 @@ func (d delivery) about(ctx context.Context, k document.Key, r read, unread erro
 		return d.adopt(ctx, h, r, unread)
 	case unread != nil:
 		return d.Park(ctx, k, h.Number, unread)
+	case inbox.Shell(h) && inbox.Hash(r.bytes) == h.SourceHash:
+		return d.Finish(ctx, inbox.Repeated, document.Transaction{}) // what it waits with
 	case inbox.Shell(h):
 		return d.Wait(ctx, h, r.shipment.SourceVersion)
 	case r.shipment.SourceVersion < h.SourceVersion:

@@ -237,7 +237,7 @@ func TestWhatCannotBeTakenInIsParkedWithItsPayload(t *testing.T) {
 			if got := b.take("later", []byte(good)); got != inbox.Waiting {
 				t.Errorf("a later event: %s", got)
 			}
-			if got := b.take("again", []byte(c.body)); got != inbox.Parked || b.resolve("warehouse", "shipment", c.shell) != k {
+			if got := b.take("again", []byte(c.body)); got != inbox.Repeated || b.resolve("warehouse", "shipment", c.shell) != k {
 				t.Errorf("the same refusal: %s", got)
 			}
 		})
