@@ -39,6 +39,8 @@ const (
 	rateKey      = "RATE"
 	watermarkKey = "WATERMARK"
 
+	alertPrefix = "ALERT#"
+
 	jobPrefix = "J#"
 	// jobShard is the one partition of the index of due jobs: a stack has some
 	// hundreds of jobs at a time, where a partition takes a thousand writes a
@@ -63,6 +65,8 @@ func refPK(r document.Ref) string {
 	return r.Tenant.Key("REF", r.Connection, r.Type, bounded(r.External))
 }
 func exceptionSK(id string) string           { return "X#" + id }
+func alertPK() string                        { return retail.Partner.Key() }
+func alertSK(fingerprint string) string      { return alertPrefix + fingerprint }
 func auditSK(at time.Time, id string) string { return "A#" + stamp(at) + "#" + id }
 func inboxPK(t retail.Tenant, connection, event string) string {
 	return t.Key("C", connection, "E", bounded(event))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/alert"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -32,6 +33,7 @@ type Store interface {
 	mapping.Store
 	Configuration
 	job.Store
+	alert.Store
 }
 
 // Configuration is what a partner configures, read and written.
@@ -72,7 +74,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, mapTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, mapTests, alertTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}
