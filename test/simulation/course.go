@@ -17,10 +17,13 @@ type Result struct {
 	Problem *Problem
 	// Writes are the side effects that were counted, Calls all calls of ports.
 	Writes, Calls int
-	Documents     int
-	VendorCalls   int
-	Starts        int
-	End           time.Duration
+	// Course are the side effects before all deliveries are repeated.
+	Course      int
+	Documents   int
+	VendorCalls int
+	CallsOf     map[string]int // by connection
+	Starts      int
+	End         time.Duration
 }
 
 // Run carries out a scenario. Its trace, if wanted, is the same each time.
@@ -44,12 +47,16 @@ func Run(s Scenario, machines map[string]*Machine, trace io.Writer) Result {
 	if w.problem == nil {
 		w.settled()
 	}
+	course := w.writes
 	if w.problem == nil {
 		w.replayChangesNothing()
 	}
-	r := Result{Problem: w.problem, Writes: w.writes, Calls: w.calls, Documents: len(w.heads), Starts: w.starts, End: w.now}
-	for _, n := range w.vendorCalls {
-		r.VendorCalls += n
+	r := Result{CallsOf: map[string]int{}, Course: course, Problem: w.problem, Writes: w.writes, Calls: w.calls, Documents: len(w.heads), Starts: w.starts, End: w.now}
+	for _, t := range w.tenants {
+		for _, v := range []*vendor{&t.shop.vendor, &t.erp.vendor, &t.wms.vendor} {
+			r.VendorCalls += v.calls
+			r.CallsOf[v.conn] += v.calls
+		}
 	}
 	return r
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/rate"
 )
 
 // epoch lies before every real clock, so that a context's deadline is always
@@ -86,8 +87,8 @@ type invocation struct {
 	// whose lease it did not get.
 	effect string
 	busy   map[string]bool
-	// empty counts read-backs of the effect that found nothing, for the trace.
-	vendorCalls int
+	// governor is the share that this sandbox has in what all may ask.
+	governor *rate.Governor
 }
 
 // crashed unwinds a coroutine whose invocation has ended.

@@ -12,6 +12,7 @@ import (
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
+	"github.com/waybillhq/waybill/internal/rate"
 )
 
 // wireFlows makes the functions of the machines' tasks and of the inbox
@@ -58,6 +59,34 @@ func (w *world) wireFlows(db ports, open connections) (map[string]func(context.C
 	return tasks, map[string]func(context.Context, events.SQSEvent) (events.SQSEventResponse, error){
 		orderQueue:    boot.Batch(p, "order-intake", w.hide(orderQueue), orders.Take),
 		shipmentQueue: boot.Batch(p, "shipment-intake", w.hide(shipmentQueue), shipments.Take),
+	}
+}
+
+// limits are what the vendors publish.
+var limits = map[string]rate.Limits{"shop": {}, "erp": {InFlight: 8}, "wms": {PerSecond: 2, Burst: 20}}
+
+// gate is what every request to a vendor passes: of a sandbox that this
+// invocation has for itself. One that is done with leaves it warm.
+func (w *world) gate(v *vendor) *rate.Gate {
+	inv := w.cur.inv
+	if inv.governor == nil {
+		if warm := w.warm[inv.name]; len(warm) > 0 {
+			inv.governor, w.warm[inv.name] = warm[len(warm)-1], warm[:len(warm)-1]
+		} else {
+			inv.governor = &rate.Governor{Store: ports{w.store, w}, Now: w.sandbox, NewID: w.newID, Sleep: func(_ context.Context, d time.Duration) error {
+				w.engine.sleep(d)
+				return nil
+			}}
+		}
+	}
+	return inv.governor.Gate(rate.Key{Tenant: v.tenant, Connection: v.conn}, limits[v.conn])
+}
+
+// done ends an invocation that returned, as boot.Task and boot.Batch do.
+func (w *world) done(ctx context.Context) {
+	if inv := w.cur.inv; inv.governor != nil {
+		inv.governor.Done(ctx)
+		w.warm[inv.name] = append(w.warm[inv.name], inv.governor)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/waybillhq/waybill/internal/dynamo/memory"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -231,6 +232,15 @@ func (p ports) Watermark(ctx context.Context, t retail.Tenant, connection string
 
 func (p ports) SetWatermark(ctx context.Context, t retail.Tenant, connection string, at time.Time) error {
 	return p.w.call("set watermark", true, func() error { return p.Store.SetWatermark(ctx, t, connection, at) })
+}
+
+func (p ports) Rate(ctx context.Context, k rate.Key) (s rate.State, err error) {
+	err = p.w.reads("read rate", func() error { s, err = p.Store.Rate(ctx, k); return err })
+	return s, err
+}
+
+func (p ports) PutRate(ctx context.Context, s rate.State) error {
+	return p.w.call("put rate", true, func() error { return p.Store.PutRate(ctx, s) })
 }
 
 // The raw bucket.

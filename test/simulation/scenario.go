@@ -68,6 +68,8 @@ type Scenario struct {
 	Faults map[Fault]float64
 	// Crashes are planned ends, by the number of the side effect.
 	Crashes []Crash
+	// Down is for how long the first retailer's ERP does not answer.
+	Down time.Duration
 }
 
 // Kind is what is wrong with an order.

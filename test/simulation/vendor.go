@@ -36,6 +36,7 @@ type vendor struct {
 	down   span
 	locked span // its credential is refused
 	limits map[document.Key]limit
+	calls  int
 }
 
 type span struct{ from, to time.Duration }
@@ -68,9 +69,20 @@ func (v *vendor) ask(name string, write bool) error {
 	w := v.w
 	w.budget()
 	inv := w.cur.inv
-	inv.vendorCalls++
-	k := inv.task.Key()
-	w.vendorCalls[k]++
+	// The gate is where all functions together are governed: production code.
+	gate := w.gate(v)
+	if err := gate.Enter(context.Background()); err != nil {
+		return err
+	}
+	err := v.answer(name, write, inv)
+	gate.Leave(context.Background(), err)
+	return err
+}
+
+// answer is the vendor's part of ask.
+func (v *vendor) answer(name string, write bool, inv *invocation) error {
+	w, k := v.w, inv.task.Key()
+	v.calls++
 	// Of two executions of one run each rests by its own reason, and the first
 	// wait to end brings the next run; a function that dies forgets its own.
 	forgets := w.s.Faults[DoubleStarts]+w.s.Faults[LambdaErrors]+w.s.Faults[Crashes]+w.s.Faults[Freezes] > 0

@@ -28,6 +28,7 @@ import (
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/meter"
 	queuememory "github.com/waybillhq/waybill/internal/queue/memory"
+	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -74,20 +75,20 @@ type world struct {
 	ids      int
 	tenants  []*tenant
 	// What the invariants look at, kept as the course goes.
-	heads       map[document.Key]document.Head
-	order       []document.Key // of heads, by creation
-	steps       map[document.Key]int64
-	effects     map[string]effect.Record
-	sends       map[string]*sent
-	events      []*delivery
-	vendorCalls map[document.Key]int
-	polls       map[string]time.Duration // when each queue is looked at next
-	sweeping    time.Duration            // when the sweeper comes next; 0: not
-	lag         time.Duration
-	starts      int
-	coming      int                            // what the outside world will still do
-	canceled    map[document.Key]time.Duration // when the platform took a cancellation in
-	bodies      map[bodyAt]retail.Order        // decoded
+	heads    map[document.Key]document.Head
+	order    []document.Key // of heads, by creation
+	steps    map[document.Key]int64
+	effects  map[string]effect.Record
+	sends    map[string]*sent
+	events   []*delivery
+	polls    map[string]time.Duration // when each queue is looked at next
+	sweeping time.Duration            // when the sweeper comes next; 0: not
+	lag      time.Duration
+	starts   int
+	coming   int                            // what the outside world will still do
+	canceled map[document.Key]time.Duration // when the platform took a cancellation in
+	bodies   map[bodyAt]retail.Order        // decoded
+	warm     map[string][]*rate.Governor    // of functions that wait for work
 }
 
 // tenant is one retailer with the vendors that it uses.
@@ -130,7 +131,7 @@ var skus = []string{"MUG", "TEA", "HAT"}
 
 func newWorld(s Scenario, machines map[string]*Machine, trace io.Writer) *world {
 	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{},
-		effects: map[string]effect.Record{}, sends: map[string]*sent{}, vendorCalls: map[document.Key]int{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}}
+		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}}
 	w.live, w.trace, w.dice, w.crashes = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes
 	if s.Faults[IndexLag] > 0 {
 		w.lag = time.Duration(1 + dice(s.Seed, "lag", 0).Int64N(int64(90*time.Second)))
@@ -202,8 +203,12 @@ func (w *world) addTenant(name string) {
 		}
 		return v
 	}
+	down := base("erp", erpSettle)
+	if w.s.Down > 0 && len(w.tenants) == 0 {
+		down.down = span{0, w.s.Down}
+	}
 	t.shop = &channel{vendor: base("shop", channelSettle)}
-	t.erp = &erp{vendor: base("erp", erpSettle)}
+	t.erp = &erp{vendor: down}
 	t.wms = &warehouse{vendor: base("wms", warehouseSettle)}
 	w.tenants = append(w.tenants, t)
 	w.apply(t)
@@ -447,7 +452,11 @@ func (x *execution) once(name string, timeout time.Duration, input []byte) *task
 		w.fail("machinesAreCarriedOut", "there is no function %s", name)
 		return &taskError{"States.Runtime", ""}
 	}
-	err, died := w.invoke(name, timeout, x.t, w.skewed(), func(ctx context.Context) error { return f(ctx, input) })
+	err, died := w.invoke(name, timeout, x.t, w.skewed(), func(ctx context.Context) error {
+		err := f(ctx, input)
+		w.done(ctx)
+		return err
+	})
 	if died != "" {
 		return &taskError{died, ""}
 	}

@@ -10,7 +10,8 @@ import (
 func (s *Store) Items(see func(table, partition, sort string, item any)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := [tables]string{"documents", "inventory", "inbox", "exceptions", "person", "config", "credentials"}
+	names := [tables]string{documents: "documents", inventory: "inventory", events: "inbox", exceptions: "exceptions", audit: "audit",
+		rates: "rates", persons: "person", config: "config", credentials: "credentials", jobs: "jobs"}
 	for t, name := range names {
 		for _, p := range slices.Sorted(maps.Keys(s.tables[t])) {
 			for _, k := range slices.Sorted(maps.Keys(s.tables[t][p])) {
