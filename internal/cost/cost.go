@@ -35,7 +35,9 @@ const (
 	s3Put            = 0.005 / 1e3
 	s3Get            = 0.0004 / 1e3
 	logByte          = 0.50 / (1 << 30)
-	memoryGB         = 0.25   // of each function, as the template says
+	memoryGB         = 0.25   // of a function, as the template says
+	taskMemoryGB     = 0.125  // of one that waits for others
+	taskSlower       = 2      // its own work takes longer: processor speed comes with memory
 	expressMemoryGB  = 0.0625 // the least that is billed
 	ownSeconds       = 0.003  // a warm invocation's own work
 	awsCallSeconds   = 0.006
@@ -91,7 +93,7 @@ func Read(log io.Reader) (Report, error) {
 	var n meter.Count
 	var r Report
 	var invocations, webhooks, events, executions, bytesLogged int
-	var seconds, machineSeconds float64
+	var gigabyteSeconds, machineSeconds float64
 	scan := bufio.NewScanner(log)
 	scan.Buffer(nil, 4<<20)
 	for scan.Scan() {
@@ -113,10 +115,13 @@ func Read(log io.Reader) (Report, error) {
 		for _, c := range l.Asked.Calls {
 			calls += c
 		}
-		s := ownSeconds + awsCallSeconds*float64(calls) + vendorSeconds*float64(l.Asked.Vendor)
-		seconds += s
+		own, waiting, memory := ownSeconds+awsCallSeconds*float64(calls), vendorSeconds*float64(l.Asked.Vendor), memoryGB
+		if machineTask(l.Function) || l.Function == "document-resume" {
+			own, memory = own*taskSlower, taskMemoryGB
+		}
+		gigabyteSeconds += (own + waiting) * memory
 		if machineTask(l.Function) {
-			machineSeconds += s
+			machineSeconds += own + waiting
 		}
 		switch l.Function {
 		case "webhook-receive":
@@ -148,7 +153,7 @@ func Read(log io.Reader) (Report, error) {
 	add("Step Functions Express", "GB-seconds", machineSeconds*expressMemoryGB, expressGBSecond, true)
 	add("EventBridge", "events", float64(events), customEvent, true)
 	add("Lambda", "requests", float64(invocations), lambdaRequest, false)
-	add("Lambda", "GB-seconds", seconds*memoryGB, lambdaGBSecond, false)
+	add("Lambda", "GB-seconds", gigabyteSeconds, lambdaGBSecond, false)
 	add("DynamoDB", "read units", n.ReadUnits, readUnit, false)
 	add("DynamoDB", "write units", n.WriteUnits, writeUnit, false)
 	add("KMS", "requests", float64(n.Calls["KMS.Decrypt"]+n.Calls["KMS.GenerateDataKey"]), kmsRequest, false)

@@ -32,7 +32,7 @@ func TestAMillionOrdersCostWhatTheirCallsCost(t *testing.T) {
 	for name, want := range map[string]float64{
 		"API Gateway requests": 1, "SQS requests": 1.2, "Step Functions Express executions": 1, "EventBridge events": 5,
 		"Lambda requests": 1, "DynamoDB write units": 6.25, "DynamoDB read units": 0.5, "S3 puts": 5, "KMS requests": 0,
-		"Step Functions Express GB-seconds": (0.003 + 3*0.4) * 0.0625 * 16.67,
+		"Step Functions Express GB-seconds": (2*0.003 + 3*0.4) * 0.0625 * 16.67,
 	} {
 		if math.Abs(got[name]-want) > 1e-6 {
 			t.Errorf("%s cost %f dollars, not %f", name, got[name], want)
