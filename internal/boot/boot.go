@@ -208,7 +208,7 @@ func (p *Platform) Hand(flow string) func(ctx context.Context, m inbox.Message) 
 
 // Reconciler finds unannounced orders.
 func (p *Platform) Reconciler() order.Reconciler {
-	return order.Reconciler{Store: p.Store, Connections: p.Connections(), Watermarks: p.Store, Enqueue: p.Hand("order"), Now: time.Now}
+	return order.Reconciler{Store: p.Store, Connections: p.Connections(), Watermarks: p.Store, Enqueue: p.Hand("order"), Listener: p.listener(), Now: time.Now}
 }
 
 // Follower finds unannounced parcels.

@@ -91,6 +91,8 @@ var idleRuns = map[string]run{
 	// The tenants are listed, and the key of the sealed tables is opened anew
 	// because it is kept for less time than the schedule waits.
 	"order-reconcile": {calls: 1, reads: 1, kms: 1},
+	// The index of due jobs is asked.
+	"job-schedule": {calls: 1, reads: 1, logBytes: 300},
 }
 
 // free are the kinds of resources that cost nothing while nothing happens:
@@ -435,21 +437,34 @@ func text(values map[string]string, n *yaml.Node) (string, error) {
 }
 
 // IdleTenant computes what a tenant costs in a month without orders: it has no
-// resources of its own, so that only asking its channel for orders costs. It is
-// one of one route; its configuration is read in up to two units.
+// resources of its own, so that only asking its channel for orders costs, and
+// proving each day that none is missing. It is one of one route; its
+// configuration is read in up to two units.
 func IdleTenant(stack IdleReport) IdleReport {
 	const (
-		calls    = 5 // configuration, credential, key, watermark read and moved
+		calls    = 4 // configuration, credential, key, watermark
 		reads    = 2 + 1 + 1
 		vendor   = 1
 		logBytes = 250
+		// Once an hour the watermark of a channel without orders moves, and its
+		// silence is judged.
+		hourlyCalls, hourlyReads, hourlyWrites = 2, 1, 1
+		// A proof is a job: its row with key, lease and end, each in the index of
+		// due jobs too, and its result.
+		days                               = hours / 24
+		proofCalls, proofReads, proofKMS   = 14, 8, 1
+		proofWrites, proofQueue, proofLogs = 15, 4, 500
+		proofGB                            = 0.5
 	)
 	n := stack.Reconciles
 	var r IdleReport
-	r.add("Lambda", "GB-seconds of asking the channel", n*(awsCallSeconds*calls+vendorSeconds*vendor)*memoryGB, lambdaGBSecond)
-	r.add("DynamoDB", "read units", n*reads, readUnit)
-	r.add("DynamoDB", "write units", n, writeUnit)
-	r.add("KMS", "requests", n, kmsRequest)
-	r.add("CloudWatch Logs", "bytes", n*logBytes, logByte+storedLogByte)
+	r.add("Lambda", "GB-seconds of asking the channel", n*(awsCallSeconds*calls+vendorSeconds*vendor)*memoryGB+hours*awsCallSeconds*hourlyCalls*memoryGB, lambdaGBSecond)
+	r.add("Lambda", "GB-seconds of proofs", days*(ownSeconds+awsCallSeconds*proofCalls+vendorSeconds)*proofGB, lambdaGBSecond)
+	r.add("Lambda", "requests of proofs", days, lambdaRequest)
+	r.add("SQS", "requests of proofs", days*proofQueue, sqsRequest)
+	r.add("DynamoDB", "read units", n*reads+hours*hourlyReads+days*proofReads, readUnit)
+	r.add("DynamoDB", "write units", hours*hourlyWrites+days*proofWrites, writeUnit)
+	r.add("KMS", "requests", n+days*proofKMS, kmsRequest)
+	r.add("CloudWatch Logs", "bytes", n*logBytes+days*proofLogs, logByte+storedLogByte)
 	return r
 }

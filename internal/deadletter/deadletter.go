@@ -249,11 +249,11 @@ func (d Desk) restore(ctx context.Context, j job.Job, q Queue, key string) (job.
 	return p, q.Forward(ctx, Message{ID: a.ID, Body: a.Body, Group: a.Group, Sent: a.SentAt, Attributes: a.Attributes})
 }
 
-// Archive is the kind of job that moves what is about to be forgotten into the
-// bucket.
-func (d Desk) Archive() job.Kind {
-	return job.Kind{Name: "archive", Part: d.archive, Key: func(map[string]string) (string, error) { return "dead-letters", nil }, Keep: 90 * 24 * time.Hour}
-}
+// ArchiveJob moves what is about to be forgotten into the bucket.
+var ArchiveJob = job.Kind{Name: "archive", Keep: 90 * 24 * time.Hour, Key: func(map[string]string) (string, error) { return "dead-letters", nil }}
+
+// Archive is the job with its work.
+func (d Desk) Archive() job.Kind { return ArchiveJob.With(d.archive) }
 
 // archive deals with one queue a part.
 func (d Desk) archive(ctx context.Context, j job.Job) (job.Part, error) {

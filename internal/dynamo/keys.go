@@ -41,6 +41,8 @@ const (
 
 	alertPrefix = "ALERT#"
 
+	activityKey = "ACTIVITY"
+
 	jobPrefix = "J#"
 	// jobShard is the one partition of the index of due jobs: a stack has some
 	// hundreds of jobs at a time, where a partition takes a thousand writes a
@@ -89,10 +91,13 @@ func positionSK(location string) string        { return "POS#" + location }
 func holdSK(order, line, location string) string {
 	return "HOLD#" + order + "#" + bounded(line) + "#" + location
 }
-func movementSK(hash string) string { return "MOVE#" + hash }
-func jobPK(t retail.Tenant) string  { return t.Key("JOB") }
-func jobSK(id string) string        { return jobPrefix + id }
-func jobKeySK(key string) string    { return "KEY#" + bounded(key) }
+func movementSK(hash string) string                        { return "MOVE#" + hash }
+func jobPK(t retail.Tenant) string                         { return t.Key("JOB") }
+func activityPK(t retail.Tenant, connection string) string { return t.Key("ACTIVITY", connection) }
+func proofPK(t retail.Tenant, connection string) string    { return t.Key("PROOF", connection) }
+func proofSK(date string) string                           { return "D#" + date }
+func jobSK(id string) string                               { return jobPrefix + id }
+func jobKeySK(key string) string                           { return "KEY#" + bounded(key) }
 func dueShard(k document.Key) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(documentPK(k)))

@@ -113,6 +113,13 @@ type Kind struct {
 	Keep time.Duration
 }
 
+// With is the kind with its work, where only its name and key were said before:
+// whoever starts jobs does not need what they are made of.
+func (k Kind) With(part func(ctx context.Context, j Job) (Part, error)) Kind {
+	k.Part = part
+	return k
+}
+
 // DefaultKeep is how long an ended job is remembered: it is also the record of
 // who did what and why.
 const DefaultKeep = 400 * 24 * time.Hour

@@ -48,6 +48,7 @@ type partnerFile struct {
 type connectionFile struct {
 	ID             string            `yaml:"id"`
 	Connector      string            `yaml:"connector"`
+	TimeZone       string            `yaml:"time_zone"`
 	Settings       map[string]any    `yaml:"settings"`
 	Secrets        map[string]string `yaml:"secrets"`
 	WebhookSecrets []string          `yaml:"webhook_secrets"`
@@ -145,6 +146,9 @@ func (f file) partner(p partnerFile) tenancy.Partner {
 
 func (f file) retailer(r retailerFile) Retailer {
 	t, err := retail.ParseTenant(r.Tenant)
+	if t == retail.Partner {
+		f.add("tenant", "is the partner's own", "a short name of the retailer")
+	}
 	if err != nil {
 		f.add("tenant", err.Error(), "a short name of a-z, 0-9 and '-'")
 	}
@@ -157,7 +161,7 @@ func (f file) retailer(r retailerFile) Retailer {
 		at := fmt.Sprintf("connections[%d]", i)
 		settings, opened := f.connection(at, c)
 		can[c.ID] = opened
-		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, Settings: settings, Limits: f.limits(at, c.Limits),
+		out.Config.Connections = append(out.Config.Connections, tenancy.Connection{ID: c.ID, Connector: c.Connector, TimeZone: c.TimeZone, Settings: settings, Limits: f.limits(at, c.Limits),
 			Maps: f.maps(at, c.Maps), Overrides: f.overrides(at, c, opened)})
 		out.Secrets[c.ID] = c.Secrets
 		if len(c.WebhookSecrets) > 0 {

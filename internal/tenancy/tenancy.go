@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	// Functions run where no time zones are installed.
+	_ "time/tzdata"
 
 	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/rate"
@@ -57,6 +59,9 @@ type Connection struct {
 	ID        string          `json:"id"`
 	Connector string          `json:"connector"`
 	Settings  json.RawMessage `json:"settings"` // what the connector's New takes
+	// TimeZone is whose midnight begins a channel's day, such as
+	// America/New_York; UTC if empty.
+	TimeZone string `json:"time_zone,omitempty"`
 	// Hook is the token of the address that the vendor delivers to, or "".
 	Hook string `json:"hook,omitempty"`
 	// Limits replace what the connector's vendor publishes.
@@ -144,6 +149,9 @@ func (r Retailer) Check() (out []Problem) {
 			add(at+".id", fmt.Sprintf("%q is used twice", c.ID), "give each connection its own")
 		case c.Connector == "":
 			add(at+".connector", "is missing", "the system that this connection reaches")
+		}
+		if _, err := time.LoadLocation(c.TimeZone); err != nil || c.TimeZone == "Local" {
+			add(at+".time_zone", fmt.Sprintf("%q is no time zone", c.TimeZone), "a name of the IANA database such as America/New_York; UTC if it is left out")
 		}
 		seen[c.ID] = true
 		ids = append(ids, c.ID)

@@ -319,7 +319,7 @@ func (w *world) reconcile() {
 			err, died := w.invoke("order-reconcile", timeouts["order-reconcile"], document.Task{}, w.skewed(), func(ctx context.Context) error {
 				var failed []error
 				for _, t := range w.tenants {
-					_, err := w.recon.Channel(ctx, t.id, "shop", "shop")
+					_, _, err := w.recon.Look(ctx, t.id, "shop", 1000)
 					failed = append(failed, err)
 				}
 				return errors.Join(failed...)

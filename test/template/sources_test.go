@@ -13,6 +13,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -161,7 +162,7 @@ func TestTheLargestMessagesFitIntoTheirQueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	task := document.Task{Schema: retail.SchemaVersion, Tenant: tenant, Type: document.Shipment, ID: strings.Repeat("i", 256), Run: 1 << 62}
-	for queue, v := range map[string]any{"OrderInboxQueue": m, "ShipmentInboxQueue": m, "ResumeQueue": task} {
+	for queue, v := range map[string]any{"OrderInboxQueue": m, "ShipmentInboxQueue": m, "ResumeQueue": task, "JobQueue": job.Task{Schema: retail.SchemaVersion, Tenant: tenant, ID: strings.Repeat("i", 256)}} {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow/order"
+	"github.com/waybillhq/waybill/internal/flow/proof"
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/mapping"
@@ -34,6 +36,10 @@ type Store interface {
 	Configuration
 	job.Store
 	alert.Store
+	order.Activities
+	proof.Results
+	Proof(ctx context.Context, t retail.Tenant, connection, date string) (proof.Result, bool, error)
+	Proofs(ctx context.Context, t retail.Tenant, connection string, limit int) ([]proof.Result, error)
 }
 
 // Configuration is what a partner configures, read and written.
@@ -74,7 +80,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, mapTests, alertTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, channelTests, mapTests, alertTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}

@@ -1,0 +1,228 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/waybillhq/waybill/internal/deadletter"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow/order"
+	"github.com/waybillhq/waybill/internal/flow/proof"
+	"github.com/waybillhq/waybill/internal/job"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+// kinds are all kinds of jobs, a line each: adding one is its file and its line.
+func (p *Platform) kinds() []job.Kind {
+	letters := p.DeadLetterDesk()
+	return []job.Kind{
+		p.Reconciler().Kind(),
+		letters.Redrive(),
+		letters.Archive(),
+		p.Prover().Kind(),
+	}
+}
+
+// Jobs starts jobs of every kind and works on them.
+func (p *Platform) Jobs() job.Runner {
+	r := p.Starter(p.kinds()...)
+	r.Objects = p.Payloads()
+	return r
+}
+
+// Starter starts jobs of the given kinds, which need not say what they do.
+func (p *Platform) Starter(kinds ...job.Kind) job.Runner {
+	r := job.Runner{Store: p.Store, Kinds: map[string]job.Kind{}, Now: time.Now, NewID: NewID, Jitter: rand.N[time.Duration],
+		Wake: func(ctx context.Context, t job.Task) error {
+			return p.Queues.Send(ctx, p.Env("JOB_QUEUE"), t.Tenant.String(), t, 0)
+		}}
+	for _, k := range kinds {
+		r.Kinds[k.Name] = k
+	}
+	return r
+}
+
+// Prover proves that nothing is missing.
+func (p *Platform) Prover() proof.Prover {
+	return proof.Prover{Life: p.Life(), Effects: p.Store, Connections: p.Connections(), Results: p.Store, Objects: p.Payloads(), Zone: p.zone}
+}
+
+// zone is a channel's time zone, as its connection says.
+func (p *Platform) zone(ctx context.Context, t retail.Tenant, connection string) (string, error) {
+	r, err := p.Connections().Retailer(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	c, ok := r.Connection(connection)
+	if !ok {
+		return "", fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", connection)
+	}
+	return c.TimeZone, nil
+}
+
+// listener notices silent channels; the function that lists them counts them.
+func (p *Platform) listener() order.Listener {
+	return order.Listener{Activities: p.Store, Life: p.Life(), Count: func(t retail.Tenant, connection string, silent bool) {
+		n := 0.0
+		if silent {
+			n = 1
+		}
+		p.Metric("order-reconcile", "SilentChannels", "Count", n, "tenant", t.String(), "connection", connection)
+	}}
+}
+
+// DeadLetterDesk is where the stack's dead letters are dealt with.
+func (p *Platform) DeadLetterDesk() deadletter.Desk {
+	back := func(source string) func(context.Context, deadletter.Message) error {
+		return func(ctx context.Context, m deadletter.Message) error {
+			return p.Queues.SendBody(ctx, p.Env(source), m.Group, m.Body)
+		}
+	}
+	return deadletter.Desk{SQS: p.Queues, Objects: p.Payloads(), Now: time.Now, Queues: []deadletter.Queue{
+		{Name: "order-inbox", Dead: p.Env("ORDER_INBOX_DEAD"), Forward: back("ORDER_QUEUE")},
+		{Name: "shipment-inbox", Dead: p.Env("SHIPMENT_INBOX_DEAD"), Forward: back("SHIPMENT_QUEUE")},
+		{Name: "resume", Dead: p.Env("RESUME_DEAD"), Forward: back("RESUME_QUEUE")},
+		{Name: "job", Dead: p.Env("JOB_DEAD"), Forward: back("JOB_QUEUE")},
+		{Name: "publish", Dead: p.Env("PUBLISH_DEAD"), Forward: p.republish},
+		{Name: "schedule", Dead: p.Env("SCHEDULE_DEAD"), Forward: p.reschedule},
+	}}
+}
+
+// DeadLetters lists the queues that hold dead letters: how many, how old, and
+// one message's id.
+func (p *Platform) DeadLetters(ctx context.Context) ([]deadletter.Letters, error) {
+	return p.DeadLetterDesk().Letters(ctx)
+}
+
+// reschedule invokes the function that a rule could not.
+func (p *Platform) reschedule(ctx context.Context, m deadletter.Message) error {
+	target := m.Attributes["TARGET_ARN"]
+	var function string
+	switch at := strings.LastIndexByte(target, ':') + 1; target[at:] {
+	case "":
+		return fault.New(fault.Permanent, fault.Validation, "the message does not say which function its rule invokes").At("TARGET_ARN", target)
+	case p.Env("DOCUMENT_SWEEP"):
+		function = p.Env("DOCUMENT_SWEEP")
+	case p.Env("ORDER_RECONCILE"):
+		function = p.Env("ORDER_RECONCILE")
+	case p.Env("JOB_SCHEDULE"):
+		function = p.Env("JOB_SCHEDULE")
+	default:
+		return fault.New(fault.Permanent, fault.MissingReference, "no rule of this version invokes that function").At("TARGET_ARN", target)
+	}
+	_, err := lambda.NewFromConfig(p.AWS).Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, InvocationType: lambdatypes.InvocationTypeEvent, Payload: []byte(m.Body)})
+	if err != nil {
+		return fmt.Errorf("invoking %s: %w", function, err)
+	}
+	return nil
+}
+
+// republish refuses: what the stream's source gives up on names a stretch of
+// the stream, and holds no event.
+func (p *Platform) republish(_ context.Context, m deadletter.Message) error {
+	var lost struct {
+		Batch struct {
+			Shard string `json:"shardId"`
+			First string `json:"startSequenceNumber"`
+			Last  string `json:"endSequenceNumber"`
+		} `json:"DDBStreamBatchInfo"`
+	}
+	if err := json.Unmarshal([]byte(m.Body), &lost); err != nil || lost.Batch.Shard == "" {
+		return fault.New(fault.Permanent, fault.Validation, "the message names no stretch of the stream").At("message", m.ID)
+	}
+	return fault.New(fault.Permanent, fault.MissingReference, "the events %s to %s of a shard were not published; their timeline entries are in the documents",
+		lost.Batch.First, lost.Batch.Last).At("shard", aws.ToString(&lost.Batch.Shard))
+}
+
+// Scheduled is what a rule tells job-schedule.
+type Scheduled struct {
+	// Start is the kind of job that is due; empty resumes what is overdue.
+	Start string `json:"start"`
+}
+
+// perJobSweep bounds one sweep of jobs; the next comes in a minute.
+const perJobSweep = 100
+
+// Schedule makes the handler that starts what is scheduled and resumes what is
+// due.
+func (p *Platform) Schedule() func(context.Context, Scheduled) error {
+	r := p.Starter(proof.Job, deadletter.ArchiveJob)
+	return func(ctx context.Context, in Scheduled) error {
+		began := time.Now()
+		var err error
+		switch in.Start {
+		case "":
+			var due int
+			var lag time.Duration
+			due, lag, err = r.Sweep(ctx, perJobSweep)
+			p.Metric("job-schedule", "JobSweepLag", "Seconds", lag.Seconds(), "due", due)
+		case deadletter.ArchiveJob.Name:
+			err = start(ctx, r, job.Request{Tenant: retail.Partner, Kind: in.Start})
+		case proof.Job.Name:
+			err = p.eachChannel(ctx, func(t retail.Tenant, channel string) error {
+				return start(ctx, r, job.Request{Tenant: t, Kind: in.Start, Params: map[string]string{"connection": channel, "date": "yesterday"}})
+			})
+		default:
+			err = fmt.Errorf("there is nothing to start by the name of %q", in.Start)
+		}
+		p.line("job-schedule", began, err, "start", in.Start)
+		return err
+	}
+}
+
+// lookPages of a listing are no long work.
+const lookPages = 2
+
+// Reconcile makes the handler that looks at each channel, and starts a job where
+// a look is not enough. One channel's outage does not keep the others waiting.
+func (p *Platform) Reconcile() func(context.Context) error {
+	starter, reconciler := p.Starter(order.ReconcileJob), p.Reconciler()
+	return func(ctx context.Context) error {
+		return p.eachChannel(ctx, func(t retail.Tenant, channel string) error {
+			found, more, err := reconciler.Look(ctx, t, channel, lookPages)
+			p.Log.Info("order-reconcile", "tenant", t.String(), "connection", channel, "found", found, "job", more, "failed", err != nil)
+			if more {
+				err = start(ctx, starter, job.Request{Tenant: t, Kind: order.ReconcileJob.Name, Params: map[string]string{"connection": channel}})
+			}
+			return err
+		})
+	}
+}
+
+// eachChannel does something for every channel of every retailer; one that fails
+// keeps no other waiting.
+func (p *Platform) eachChannel(ctx context.Context, do func(t retail.Tenant, channel string) error) error {
+	tenants, err := p.Store.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, t := range tenants {
+		r, err := p.Connections().Retailer(ctx, t)
+		failed = append(failed, err)
+		for _, w := range r.Routes {
+			failed = append(failed, do(t, w.Channel))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// start lets a job that is at work already go on.
+func start(ctx context.Context, r job.Runner, q job.Request) error {
+	q.By, q.Reason = "schedule", "scheduled"
+	_, err := r.Start(ctx, q)
+	var taken *job.Taken
+	if errors.As(err, &taken) {
+		return nil
+	}
+	return err
+}
