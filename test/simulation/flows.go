@@ -10,8 +10,10 @@ import (
 	"github.com/waybillhq/waybill/internal/boot"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/exception"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
+	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/rate"
 )
 
@@ -24,6 +26,10 @@ func (w *world) wireFlows(db ports, open connections) (map[string]func(context.C
 	follower := shipment.Follower{Life: w.life, Effects: db, Connections: open, Enqueue: w.hand(shipmentQueue)}
 	orders := order.Intake{Life: w.life, Inbox: db, Payloads: db, Connections: open, Start: w.start}
 	shipments := shipment.Intake{Life: w.life, Inbox: db, Payloads: db, Connections: open, Start: w.start}
+	w.desk = exception.Desk{Life: w.life, Store: db, Effects: ledger, Payloads: db, Start: w.start,
+		Enqueue: func(ctx context.Context, class string, m inbox.Message) error {
+			return w.hand(map[string]string{order.Class: orderQueue, shipment.Class: shipmentQueue}[class])(ctx, m)
+		}}
 	p := w.platform
 	// One execution's tasks have one input: it is read once.
 	inputs := map[string]document.Task{}

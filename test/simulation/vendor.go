@@ -223,9 +223,9 @@ func (o *channelOrder) raw() []byte {
 	p := payload{Order: &o.order, Person: &o.person}
 	switch o.plan.Kind {
 	case Garbage:
-		p = payload{Broken: "no id", Number: o.order.Number}
+		p.Broken, p.Number = "no id", o.order.Number
 	case Unreadable:
-		p = payload{Broken: "lines", ID: o.order.ExternalID, Number: o.order.Number}
+		p.Broken, p.ID, p.Number = "lines", o.order.ExternalID, o.order.Number
 	}
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -262,7 +262,7 @@ func (c *channel) DecodeOrder(raw []byte) (retail.Order, retail.Person, error) {
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return retail.Order{}, retail.Person{}, fault.Wrap(fault.Permanent, fault.Validation, err, "decoding the order")
 	}
-	if p.Broken != "" {
+	if p.Broken != "" && !c.w.mended { // one day the decoder learns to read it
 		return retail.Order{ExternalID: p.ID, Number: p.Number}, retail.Person{}, fault.New(fault.Permanent, fault.Validation, "the order cannot be read").At(p.Broken, "")
 	}
 	return *p.Order, *p.Person, nil
@@ -408,7 +408,7 @@ func (e *erp) CreateSalesOrder(_ context.Context, p effect.Permit, o retail.Orde
 	return e.write("create sales order", p, []any{o.ExternalID, o.Totals}, func(visible time.Duration) effect.Receipt {
 		r := e.keep("oneSalesOrderAnOrder", &e.sales, "SO", o.ExternalID, "", visible)
 		r.total, r.confirmAt = o.Totals.Total, -1
-		if own := e.w.shop(e.tenant).placed(o.ExternalID); own != nil && own.plan.Kind == OffByCent {
+		if own := e.w.shop(e.tenant).placed(o.ExternalID); own != nil && own.plan.Kind == OffByCent && !e.w.mended {
 			r.total.Amount++
 		}
 		return effect.Receipt{Ref: r.ref, Number: r.ref}

@@ -21,6 +21,7 @@ import (
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo/memory"
 	"github.com/waybillhq/waybill/internal/effect"
+	"github.com/waybillhq/waybill/internal/exception"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
 	"github.com/waybillhq/waybill/internal/flow/order"
@@ -72,6 +73,9 @@ type world struct {
 	receiver *hook.Receiver
 	sweep    func(context.Context) error
 	recon    order.Reconciler
+	desk     exception.Desk
+	mended   bool // what was wrong at the vendors, and in the decoder, is mended
+	drained  map[document.Key]string
 	ids      int
 	tenants  []*tenant
 	// What the invariants look at, kept as the course goes.
@@ -131,7 +135,7 @@ var skus = []string{"MUG", "TEA", "HAT"}
 
 func newWorld(s Scenario, machines map[string]*Machine, trace io.Writer) *world {
 	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{},
-		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}}
+		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}, drained: map[document.Key]string{}}
 	w.live, w.trace, w.dice, w.crashes = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes
 	if s.Faults[IndexLag] > 0 {
 		w.lag = time.Duration(1 + dice(s.Seed, "lag", 0).Int64N(int64(90*time.Second)))
