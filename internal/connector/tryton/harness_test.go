@@ -56,9 +56,10 @@ type series struct {
 	s     *erp.Server
 	err   error
 	other string // a series that it is not
+	last  string // a shipment's last button
 }
 
-var all = []*series{{name: "7.0", other: "8.0"}, {name: "8.0", other: "7.0"}}
+var all = []*series{{name: "7.0", other: "8.0", last: "done"}, {name: "8.0", other: "7.0", last: "do"}}
 
 // each runs a test on every series, at the same time: the servers share
 // nothing, and each serves one call at a time.
