@@ -136,7 +136,7 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	if err != nil {
 		return nil, err
 	}
-	opened = catalog.Translate(opened, c.translator(r, conn))
+	opened = catalog.Translate(opened, c.Translator(r, conn))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.opened == nil {
@@ -146,9 +146,9 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	return opened, nil
 }
 
-// translator applies the maps and overrides of a connection, which are compiled
+// Translator applies the maps and overrides of a connection, which are compiled
 // once a version. A wrong override refuses the documents that it is for.
-func (c *Connections) translator(r tenancy.Retailer, conn tenancy.Connection) *mapping.Translator {
+func (c *Connections) Translator(r tenancy.Retailer, conn tenancy.Connection) *mapping.Translator {
 	by := &mapping.Translator{Tenant: r.Tenant, Connection: conn.ID, Stored: c.Maps, Fixed: map[mapping.Kind]mapping.Fixed{}}
 	for k, f := range conn.Maps {
 		by.Fixed[k] = f.Complete()

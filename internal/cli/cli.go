@@ -35,6 +35,7 @@ type commands struct {
 	Note       noteCmd       `cmd:"" help:"Write a note on an exception."`
 	Connection connectionCmd `cmd:"" help:"List connections and their circuits, or pause and resume one."`
 	Audit      auditCmd      `cmd:"" help:"List what people did, and why."`
+	Map        mapCmd        `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
 	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`
 	Apply      applyCmd      `cmd:"" help:"Bring what runs to what a partner's folder says."`
 	Deploy     deployCmd     `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/retail"
@@ -15,6 +16,8 @@ import (
 type Book struct {
 	Store Store
 	Now   func() time.Time
+	// Progress, if set, hears how many pieces of a change are stored.
+	Progress func(done, total int)
 }
 
 // Edit is who changes which map, and why.
@@ -226,11 +229,24 @@ func (b Book) write(ctx context.Context, e Edit, current Map, p pages) (Map, err
 			}
 		}
 	}
-	if len(fresh) == 0 {
-		return m, nil
+	done := 0
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(fresh)), stored) {
+		part := make(map[string][]byte, len(names))
+		for _, n := range names {
+			part[n] = fresh[n]
+		}
+		if err := b.Store.PutMapPieces(ctx, e.Tenant, e.Connection, e.Kind, part); err != nil {
+			return m, err
+		}
+		if done += len(part); b.Progress != nil {
+			b.Progress(done, len(fresh))
+		}
 	}
-	return m, b.Store.PutMapPieces(ctx, e.Tenant, e.Connection, e.Kind, fresh)
+	return m, nil
 }
+
+// stored is how many pieces are stored before progress is told.
+const stored = 32
 
 // Fixed is a small map that stands in a configuration file, by direction.
 type Fixed struct {

@@ -185,3 +185,24 @@ func (r *Reader) Entries(ctx context.Context, m Map, d Direction) (map[string]st
 	}
 	return out, nil
 }
+
+// Proposed is a store in which a draft is current, and which changes nothing.
+type Proposed struct {
+	Store
+	Draft Map
+}
+
+// Maps implements Store.
+func (p Proposed) Maps(ctx context.Context, t retail.Tenant, connection string) ([]Map, error) {
+	list, err := p.Store.Maps(ctx, t, connection)
+	if err != nil || t != p.Draft.Tenant || connection != p.Draft.Connection {
+		return list, err
+	}
+	out := []Map{p.Draft}
+	for _, m := range list {
+		if m.Kind != p.Draft.Kind {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}

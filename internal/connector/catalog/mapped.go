@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/waybillhq/waybill/internal/connector/shipbob"
@@ -90,4 +91,16 @@ func Uses(opened any, k mapping.Kind, d mapping.Direction) bool {
 		}
 	}
 	return false
+}
+
+// Usual is the direction in which a connection mostly meets values of a kind:
+// a channel is read, an ERP and a warehouse are told.
+func Usual(opened any, k mapping.Kind) mapping.Direction {
+	switch {
+	case Carries(opened, "order", mapping.Decode) && slices.Contains(mapping.Documents(k, mapping.Decode), "order"):
+		return mapping.Decode
+	case Uses(opened, k, mapping.Encode):
+		return mapping.Encode
+	}
+	return mapping.Decode
 }
