@@ -29,6 +29,7 @@ type proxy struct {
 	answers map[string]string
 	methods []string
 	writes  int
+	url     string
 }
 
 // behind returns a proxy and a connector that goes through it.
@@ -38,7 +39,15 @@ func (s *series) behind(t *testing.T) (*proxy, *tryton.Connector) {
 	p := &proxy{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.pass(t, real.URL, w, r) }))
 	t.Cleanup(srv.Close)
-	return p, connectTo(t, real.Settings, real.Password, func(v map[string]any) { v["url"] = srv.URL })
+	p.url = srv.URL
+	return p, s.through(t, p)
+}
+
+// through returns another connector that goes through p.
+func (s *series) through(t *testing.T, p *proxy) *tryton.Connector {
+	t.Helper()
+	real := s.server(t)
+	return connectTo(t, real.Settings, real.Password, func(v map[string]any) { v["url"] = p.url })
 }
 
 func (p *proxy) pass(t *testing.T, to string, w http.ResponseWriter, r *http.Request) {
