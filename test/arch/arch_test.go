@@ -40,6 +40,7 @@ var laws = []law{
 	{"internal/document", core, "a document's life knows no adapter"},
 	{"internal/job", []string{"internal/retail", "internal/fault", "internal/job"}, "a job knows what it works on through its kind alone"},
 	{"internal/effect", core, "the ledger knows no adapter"},
+	{"internal/mapping", append([]string{"internal/mapping", "internal/flow"}, core...), "maps and overrides know no adapter and no connector"},
 	{"internal/connector/shopify", []string{"internal/retail", "internal/fault", "internal/effect", "internal/egress"}, "a connector translates, and knows no flow"},
 	{"internal/connector/shipbob", []string{"internal/retail", "internal/fault", "internal/effect", "internal/egress"}, "a connector translates, and knows no flow"},
 	{"internal/connector/tryton", []string{"internal/retail", "internal/fault", "internal/effect", "internal/egress"}, "a connector translates, and knows no flow"},
