@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -31,6 +32,7 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 	"github.com/waybillhq/waybill/internal/connector/shipbob/shipbobtest"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
+	"github.com/waybillhq/waybill/internal/egress"
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
 	"github.com/waybillhq/waybill/internal/local/build"
 	"github.com/waybillhq/waybill/internal/local/deploy"
@@ -77,6 +79,9 @@ type Config struct {
 	Seed uint64
 	// Progress hears of steps: begin, detail, end.
 	Progress func(Progress)
+	// Apply, if set, applies the demo partner's folder first, as another
+	// version's command would; what it leaves to do is done after it.
+	Apply func(ctx context.Context, d *Demo, folder string) error
 }
 
 // Progress is one line of set-up.
@@ -262,7 +267,13 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 		"SHIPBOB_URL": d.StockURL, "SHIPBOB_ACCESS_TOKEN": warehouseToken, "SHIPBOB_WEBHOOK_SECRET": warehouseSecret,
 		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_SERIES": cmp.Or(c.ERPSeries, erp.DefaultSeries), "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
 	}
-	folder, err := partner.Load(filepath.Join(c.Root, "infra", "partners", "demo"), func(n string) (string, bool) { v, ok := d.Variables[n]; return v, ok })
+	path := filepath.Join(c.Root, "infra", "partners", "demo")
+	if c.Apply != nil {
+		if err := c.Apply(ctx, d, path); err != nil {
+			return err
+		}
+	}
+	folder, err := partner.Load(path, func(n string) (string, bool) { v, ok := d.Variables[n]; return v, ok })
 	if err != nil {
 		return err
 	}
@@ -356,7 +367,10 @@ func (d *Demo) Fired() map[string]int {
 
 // openStock takes the warehouse's counts as the positions to begin with.
 func (d *Demo) openStock(ctx context.Context) error {
-	opened, err := d.Platform.Connections().Open(ctx, d.Tenant, Warehouse)
+	c, _ := d.Retailer.Connection(Warehouse)
+	// Opened as somebody else's, so that it works beside any version that runs.
+	opened, err := catalog.Open(c.Connector, c.Settings, map[string]string{"access_token": warehouseToken},
+		egress.New(time.Now, netip.MustParsePrefix("127.0.0.0/8")), time.Now)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,9 @@ type Server struct {
 	// Settings are the connector's settings for this database.
 	Settings json.RawMessage
 	Process  *process.Process
+
+	spec process.Spec
+	root string // the address of the server's own methods
 }
 
 // Start prepares what is missing, gives the server a fresh copy of the
@@ -82,22 +85,39 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := process.Start(process.Spec{
+	spec := process.Spec{
 		Name: "the local ERP", Path: interpreter, Args: []string{script, "-c", conf, "-d", Database},
 		// Tryton's assertions look at every record for every record: with them,
 		// an order of 2,000 lines takes many times as long to process.
 		Env: append(python.Env(), "PYTHONOPTIMIZE=1"), Dir: config.Dir, Log: filepath.Join(config.Dir, "erp.log"), Lifeline: true,
-	})
-	if err != nil {
-		return nil, err
 	}
-	s := &Server{URL: config.url(), RPC: config.url() + "/" + Database + config.release().rpc, Database: Database, User: User, Password: config.AdminPassword, Settings: settings, Process: p}
-	if err := s.wait(ctx, config.url()+config.release().rpc); err != nil {
-		p.Kill()
+	s := &Server{spec: spec, root: config.url() + config.release().rpc, URL: config.url(), RPC: config.url() + "/" + Database + config.release().rpc, Database: Database, User: User, Password: config.AdminPassword, Settings: settings}
+	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+func (s *Server) run(ctx context.Context) (err error) {
+	if s.Process, err = process.Start(s.spec); err != nil {
+		return err
+	}
+	if err := s.wait(ctx, s.root); err != nil {
+		s.Process.Kill()
+		return err
+	}
+	return nil
+}
+
+// Kill ends the server at once, in the middle of whatever it does, and returns
+// once it is gone. Restart brings it back with the database that it left.
+func (s *Server) Kill() {
+	s.Process.Kill()
+	<-s.Process.Done()
+}
+
+// Restart starts a killed server again, on the same port and database.
+func (s *Server) Restart(ctx context.Context) error { return s.run(ctx) }
 
 func (c Config) url() string { return "http://127.0.0.1:" + strconv.Itoa(c.Port) }
 
