@@ -427,7 +427,7 @@ func (supposed) EstimateCallCost(_, overload string, _ *cost.AstNode, _ []cost.A
 	if !strings.HasPrefix(overload, "text_") {
 		return nil
 	}
-	return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 1 + 3*supposedText/10}, ResultSize: &cost.SizeEstimate{Max: 10 * maxText}}
+	return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 1 + 3*supposedText/10}, ResultSize: &cost.SizeEstimate{Max: 10 * maxText}}
 }
 
 // affordable refuses what could cost more than a document may.

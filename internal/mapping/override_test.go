@@ -66,7 +66,7 @@ func TestAWrongOverrideIsRefusedWithItsPlaceAndWhatIsPossible(t *testing.T) {
 		{"an unknown document", mapping.Override{Document: "invoice", Direction: "decode", Field: "x", Value: `"a"`}, "document", "order, shipment and release", 0},
 		{"an unknown direction", mapping.Override{Document: "order", Direction: "in", Field: "x", Value: `"a"`}, "direction", "decode is what comes", 0},
 		{"a release that is decoded", mapping.Override{Document: "release", Direction: "decode", Field: "location", Value: `"a"`}, "direction", "write encode", 0},
-		{"an unknown field", override("shiping_method", `"a"`), "field", "did you mean shipping_method?", 0},
+		{"an unknown field", override("shippng_method", `"a"`), "field", "did you mean shipping_method?", 0},
 		{"an unknown field of a line", override("lines[].skuu", `"a"`), "field", "did you mean sku?", 0},
 		{"a list without brackets", override("lines.sku", `"a"`), "field", "lines[]", 0},
 		{"brackets without a list", override("totals[].tip", `"a"`), "field", "without []", 0},

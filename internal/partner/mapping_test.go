@@ -50,7 +50,7 @@ func TestAWrongMapOrOverrideIsToldWithItsLineAndPosition(t *testing.T) {
 		{"an unknown direction of a map", mapped("    maps:\n      sku: { decod: { A: B } }\n"), 12, []string{"did you mean decode?"}},
 		{"an empty map", mapped("    maps:\n      sku: { strict: true }\n"), 12, []string{"is empty"}},
 		{"a value with a blank", mapped("    maps:\n      sku:\n        decode:\n          A: B\n          C.D: \"E \"\n"), 15, []string{`"E "`, "blank"}},
-		{"an unknown field", override("        field: shiping_method\n        value: '\"x\"'\n"), 14, []string{"overrides[0].field", "did you mean shipping_method?"}},
+		{"an unknown field", override("        field: shippng_method\n        value: '\"x\"'\n"), 14, []string{"overrides[0].field", "did you mean shipping_method?"}},
 		{"an id", override("        field: external_id\n        value: '\"x\"'\n"), 14, []string{"identifies the document"}},
 		{"the wrong type", override("        field: shipping_method\n        value: 1 + 1\n"), 15, []string{"overrides[0].value", "gives int", "string("}},
 		{"an expression that does not compile", override("        field: shipping_method\n        value: order.nope\n"), 15, []string{"column 6", "undefined field 'nope'"}},

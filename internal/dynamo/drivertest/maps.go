@@ -29,7 +29,7 @@ func mapVersions(t *testing.T, d Driver) {
 	if got, err := d.Store.Maps(t.Context(), tn, "shop"); err != nil || len(got) != 0 {
 		t.Errorf("before: %v, %v", got, err)
 	}
-	if err := d.Store.PutMap(t.Context(), newMap(tn, "shop", mapping.SKU, 2)); !errors.Is(err, document.ErrConflict) {
+	if err := putMap(t.Context(), d.Store, newMap(tn, "shop", mapping.SKU, 2)); !errors.Is(err, document.ErrConflict) {
 		t.Errorf("the second before the first: %v", err)
 	}
 	for v := int64(1); v <= 3; v++ {
@@ -39,7 +39,7 @@ func mapVersions(t *testing.T, d Driver) {
 		same(t, "maps", []mapping.Map{newMap(tn, "shop", mapping.SKU, v)}, got)
 	}
 	for _, v := range []int64{1, 3, 5} {
-		if err := d.Store.PutMap(t.Context(), newMap(tn, "shop", mapping.SKU, v)); !errors.Is(err, document.ErrConflict) {
+		if err := putMap(t.Context(), d.Store, newMap(tn, "shop", mapping.SKU, v)); !errors.Is(err, document.ErrConflict) {
 			t.Errorf("version %d after 3: %v", v, err)
 		}
 	}
