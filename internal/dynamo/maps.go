@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"golang.org/x/sync/errgroup"
+	smithytime "github.com/aws/smithy-go/time"
 
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/retail"
 )
@@ -145,24 +148,45 @@ func (s *Store) MapPieces(ctx context.Context, t retail.Tenant, connection strin
 	return out, nil
 }
 
-// writers is how many pieces are stored at once.
-const writers = 8
+// batchWrite is DynamoDB's limit of items in one BatchWriteItem.
+const batchWrite = 25
 
-// PutMapPieces implements mapping.Store.
+// PutMapPieces implements mapping.Store. What an answer leaves unwritten is
+// sent again after the wait, and as often, as the client repeats a throttled
+// call: DynamoDB means one.
 func (s *Store) PutMapPieces(ctx context.Context, t retail.Tenant, connection string, k mapping.Kind, pieces map[string][]byte) error {
 	pk := mapPiecesPK(t, connection, k)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(writers)
-	for name, data := range pieces {
-		g.Go(func() error {
-			_, err := s.db.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.tables.Config, Item: item{
-				"pk": str(pk), "sk": str(name), "data": &types.AttributeValueMemberB{Value: data},
-			}})
-			return err
-		})
+	var puts []types.WriteRequest
+	for _, name := range slices.Sorted(maps.Keys(pieces)) {
+		puts = append(puts, types.WriteRequest{PutRequest: &types.PutRequest{Item: item{
+			"pk": str(pk), "sk": str(name), "data": &types.AttributeValueMemberB{Value: pieces[name]}}}})
 	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("storing the %s map of %s: %w", k, connection, err)
+	retryer := s.db.Options().Retryer
+	throttled := &types.ProvisionedThroughputExceededException{}
+	for open := range slices.Chunk(puts, batchWrite) {
+		for idle := 0; ; {
+			res, err := s.db.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{s.tables.Config: open}})
+			if err != nil {
+				return fmt.Errorf("storing the %s map of %s: %w", k, connection, err)
+			}
+			left := res.UnprocessedItems[s.tables.Config]
+			if len(left) == 0 {
+				break
+			}
+			if idle++; len(left) < len(open) {
+				idle = 1
+			}
+			if open = left; idle >= retryer.MaxAttempts() {
+				return fault.New(fault.Retryable, fault.RateLimited, "the database leaves %d items unwritten", len(open))
+			}
+			wait, err := retryer.RetryDelay(idle, throttled)
+			if err != nil {
+				return fmt.Errorf("waiting for the rest of a batch: %w", err)
+			}
+			if err := smithytime.SleepWithContext(ctx, wait); err != nil {
+				return fmt.Errorf("waiting for the rest of a batch: %w", err)
+			}
+		}
 	}
 	return nil
 }
