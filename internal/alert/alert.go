@@ -77,24 +77,18 @@ type Observation struct {
 	Exceptions []document.Exception // open ones, of all retailers
 	Letters    []deadletter.Letters
 	Overdue    []document.DueItem // by more than StuckAfter
-	Gaps       []Gap
 	// Blind are kinds whose source could not be read: they are neither raised
 	// nor over.
 	Blind []Kind
-}
-
-// Gap is a day of a channel that is not accounted for.
-type Gap struct {
-	Tenant     retail.Tenant
-	Connection string
-	Day        string // 2006-01-02
-	Missing    int
 }
 
 const (
 	// StuckAfter is how late a document may be before it counts as stuck. The
 	// sweeper looks every minute.
 	StuckAfter = 5 * time.Minute
+	// holeField is the field of the exception that a proof opens; its value is
+	// the day.
+	holeField = "date"
 	// many is from how many exceptions on a cause is urgent whatever it is.
 	many = 25
 	// soon is the share of an SLA that is little to be left.
@@ -127,6 +121,12 @@ func Judge(o Observation) []Signal {
 			}
 			continue
 		}
+		if c.Class == string(fault.MissingReference) && c.Field == holeField {
+			out = append(out, Signal{Kind: Hole, Tenant: c.Tenant, Connection: c.Connection, Class: c.Class, Cause: c.Fingerprint, Level: Urgent, Count: c.Count, First: c.OldestAt,
+				Text:    fmt.Sprintf("%s: not every order that %s lists for %s is accounted for", c.Tenant, c.Connection, c.Value),
+				Command: "waybill exception " + c.Exceptions[0]})
+			continue
+		}
 		out = append(out, stopped(c, o.At))
 	}
 	for _, s := range refused {
@@ -142,11 +142,6 @@ func Judge(o Observation) []Signal {
 			Text: fmt.Sprintf("the queue %s gave up on %s", l.Queue, number(int(l.Count), "message", "messages")), Command: l.Action})
 	}
 	out = append(out, stuck(o)...)
-	for _, g := range o.Gaps {
-		out = append(out, Signal{Kind: Hole, Tenant: g.Tenant, Connection: g.Connection, Cause: g.Connection + "\x00" + g.Day, Level: Urgent, Count: g.Missing, First: o.At,
-			Text:    fmt.Sprintf("%s: %s of %s on %s not accounted for", g.Tenant, number(g.Missing, "order", "orders"), g.Connection, g.Day),
-			Command: "waybill exceptions --tenant " + g.Tenant.String()})
-	}
 	slices.SortFunc(out, func(a, b Signal) int {
 		return cmp.Or(cmp.Compare(b.Level, a.Level), a.First.Compare(b.First), cmp.Compare(a.Fingerprint(), b.Fingerprint()))
 	})

@@ -76,7 +76,7 @@ func TestTheRules(t *testing.T) {
 		"dead letters":                     {alert.Observation{Letters: []deadletter.Letters{{Queue: "resume", Count: 7, Oldest: noon, Action: "redrive"}}}, []want{{alert.DeadLetter, retail.Partner, alert.Urgent, 7}}},
 		"documents that nothing takes up":  {alert.Observation{Overdue: []document.DueItem{overdue(acme, 6*time.Minute), overdue(acme, 9*time.Minute)}}, []want{{alert.Stuck, acme, alert.Urgent, 2}}},
 		"documents that are a little late": {alert.Observation{Overdue: []document.DueItem{overdue(acme, 4*time.Minute)}}, nil},
-		"a day with a hole":                {alert.Observation{Gaps: []alert.Gap{{Tenant: acme, Connection: "shop", Day: "2026-03-01", Missing: 2}}}, []want{{alert.Hole, acme, alert.Urgent, 2}}},
+		"a day with a hole":                {alert.Observation{Exceptions: []document.Exception{{Tenant: acme, ID: "x", Class: "missing_reference", Connection: "shop", Field: "date", Value: "2026-03-01", OpenedAt: noon, DueAt: noon.Add(sla)}}}, []want{{alert.Hole, acme, alert.Urgent, 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.seen.At = noon

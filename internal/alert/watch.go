@@ -75,6 +75,9 @@ const (
 	Nowhere   = "nowhere" // no such destination is configured
 )
 
+// ErrUnsent is a notice that did not reach its destination; it is tried again.
+var ErrUnsent = errors.New("a notice was not delivered")
+
 // ErrConflict is returned for an alert that somebody else changed meanwhile.
 var ErrConflict = errors.New("the alert was changed by somebody else")
 
@@ -136,7 +139,8 @@ type Summary struct {
 }
 
 // Run compares what is observed with what is stored, and tells what is new,
-// worse, lasting or over. A sender that dies leaves its attempt to the next
+// worse, lasting or over. Its error is ErrUnsent where nothing but a
+// destination failed. A sender that dies leaves its attempt to the next
 // one, under the same message id.
 func (w Watch) Run(ctx context.Context, o Observation) (Summary, error) {
 	stored, err := w.Store.Alerts(ctx)
@@ -148,7 +152,7 @@ func (w Watch) Run(ctx context.Context, o Observation) (Summary, error) {
 		known[a.Fingerprint] = a
 	}
 	var sum Summary
-	var failed []error
+	var failed, unsent []error
 	var next []Alert
 	for _, s := range Judge(o) {
 		if slices.Contains(o.Blind, s.Kind) {
@@ -185,10 +189,16 @@ func (w Watch) Run(ctx context.Context, o Observation) (Summary, error) {
 		if told {
 			sum.Told++
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrUnsent):
 			sum.Failed++
+			unsent = append(unsent, err)
+		case err != nil:
 			failed = append(failed, err)
 		}
+	}
+	if len(failed) == 0 {
+		return sum, errors.Join(unsent...)
 	}
 	return sum, errors.Join(failed...)
 }
@@ -215,7 +225,11 @@ func seen(a Alert, s Signal, now time.Time) Alert {
 	// A level that fell and rises again within a notice's time is not told
 	// twice.
 	a.Level = max(s.Level, a.Level)
-	a.FirstAt, a.LastAt, a.MissingAt = s.First, now, time.Time{}
+	// What came first may have been dealt with since.
+	if a.FirstAt.IsZero() || s.First.Before(a.FirstAt) {
+		a.FirstAt = s.First
+	}
+	a.LastAt, a.MissingAt = now, time.Time{}
 	if event != "" {
 		a.tell(event, now)
 	}
@@ -276,24 +290,29 @@ func (w Watch) settle(ctx context.Context, was, a Alert, to *Destinations, due b
 		return false, err
 	}
 	a.Version++
-	var failed []error
+	var unsent []error
 	if post {
 		err := w.post(ctx, *to, a)
 		a.Notice.Webhook = a.Notice.Webhook.after(err, w.Now())
-		failed = append(failed, err)
+		unsent = append(unsent, err)
 	}
 	if send {
 		subject, text := mail(to.Partner, a)
 		err := w.Mail(ctx, subject, text)
 		a.Notice.Mail = a.Notice.Mail.after(err, w.Now())
-		failed = append(failed, err)
+		unsent = append(unsent, err)
 	}
-	if post || send {
-		told = true
-		// Where this is lost, the message is sent again under its id.
-		failed = append(failed, ours(w.Store.SaveAlert(ctx, a)))
+	if !post && !send {
+		return false, nil
 	}
-	return told, errors.Join(failed...)
+	// Where this is lost, the message is sent again under its id.
+	if err := ours(w.Store.SaveAlert(ctx, a)); err != nil {
+		return true, errors.Join(append(unsent, err)...)
+	}
+	if err := errors.Join(unsent...); err != nil {
+		return true, fmt.Errorf("%w: %w", ErrUnsent, err)
+	}
+	return true, nil
 }
 
 // ours takes a lost race for done: whoever won did it.

@@ -34,6 +34,7 @@ type commands struct {
 	Assign     assignCmd     `cmd:"" help:"Name who works on an exception."`
 	Note       noteCmd       `cmd:"" help:"Write a note on an exception."`
 	Connection connectionCmd `cmd:"" help:"List connections and their circuits, or pause and resume one."`
+	Alerts     alertsCmd     `cmd:"" help:"List what people are told of, or test whether they are."`
 	Audit      auditCmd      `cmd:"" help:"List what people did, and why."`
 	Map        mapCmd        `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
 	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`

@@ -79,7 +79,7 @@ type line struct {
 }
 
 // scheduled functions run whether there are orders or not.
-var scheduled = []string{"order-reconcile", "document-sweep"}
+var scheduled = []string{"order-reconcile", "document-sweep", "alert-send"}
 
 // machineTasks are the functions that run inside a state machine.
 func machineTask(function string) bool {

@@ -81,6 +81,7 @@ type run struct {
 	calls    int
 	reads    float64 // units
 	kms      int
+	queues   int // asked how much they hold
 	logBytes int // beside the runtime's own lines
 }
 
@@ -93,6 +94,9 @@ var idleRuns = map[string]run{
 	"order-reconcile": {calls: 1, reads: 1, kms: 1},
 	// The index of due jobs is asked.
 	"job-schedule": {calls: 1, reads: 1, logBytes: 300},
+	// Alerts and open exceptions are listed, every shard of the index of what is
+	// due and every dead-letter queue is asked.
+	"alert-send": {calls: document.Shards + 11, reads: document.Shards + 5, queues: 6, logBytes: 300},
 }
 
 // free are the kinds of resources that cost nothing while nothing happens:
@@ -323,6 +327,7 @@ func (i *idle) runs(t template, expression string, function properties) error {
 	i.report.add("Lambda", "GB-seconds of schedules", n*(ownSeconds+awsCallSeconds*float64(r.calls))*megabytes/1024, lambdaGBSecond)
 	i.report.add("DynamoDB", "read units of schedules", n*r.reads, readUnit)
 	i.report.add("KMS", "requests of schedules", n*float64(r.kms), kmsRequest)
+	i.report.add("SQS", "requests of schedules", n*float64(r.queues), sqsRequest)
 	i.report.add("CloudWatch Logs", "bytes of schedules", logged, logByte)
 	i.report.add("CloudWatch Logs", "bytes kept for a month", logged, storedLogByte)
 	return nil

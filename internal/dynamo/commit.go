@@ -135,10 +135,14 @@ func (s *Store) exception(x document.Exception) (write, error) {
 	if err != nil {
 		return write{}, fmt.Errorf("encoding the exception: %w", err)
 	}
-	return put(s.tables.Exceptions, map[string]any{
+	it := map[string]any{
 		"pk": x.Tenant.Key(), "sk": exceptionSK(x.ID), "state": x.State, "fingerprint": x.Fingerprint,
 		"class": x.Class, "opened_at": stamp(x.OpenedAt), "sla_at": stamp(x.DueAt), "version": x.Version, "data": string(data),
-	}, condition, values, document.ErrConflict)
+	}
+	if x.State != document.Resolved {
+		it["open_shard"] = openShardOf(x.ID)
+	}
+	return put(s.tables.Exceptions, it, condition, values, document.ErrConflict)
 }
 
 func (s *Store) audit(a document.Audit) (write, error) {

@@ -39,6 +39,33 @@ func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document
 	return out, nil
 }
 
+// AllOpenExceptions lists the open exceptions of all retailers, as an index
+// shows them: it is behind by moments, and lacks what was written before there
+// was an index and not changed since.
+func (s *Store) AllOpenExceptions(ctx context.Context) ([]document.Exception, error) {
+	var out []document.Exception
+	for shard := range uint32(openShards) {
+		pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
+			TableName: &s.tables.Exceptions, IndexName: aws.String("open"), KeyConditionExpression: aws.String("open_shard = :s"),
+			ExpressionAttributeValues: item{":s": str(openShard(shard))},
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("listing what is open: %w", err)
+			}
+			for _, it := range page.Items {
+				var x document.Exception
+				if err := decodeData(it, &x); err != nil {
+					return nil, fmt.Errorf("decoding an exception: %w", err)
+				}
+				out = append(out, x)
+			}
+		}
+	}
+	return out, nil
+}
+
 // decodeData reads an item's document.
 func decodeData(it item, out any) error {
 	data, ok := it["data"].(*types.AttributeValueMemberS)

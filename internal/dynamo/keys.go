@@ -105,6 +105,18 @@ func dueShard(k document.Key) string {
 }
 func shardName(n int) string { return fmt.Sprintf("D#%02d", n) }
 
+// openShards is the number of partitions of the index of open exceptions: an
+// outage opens thousands at once.
+const openShards = 4
+
+func openShard(n uint32) string { return fmt.Sprintf("O#%d", n%openShards) }
+
+func openShardOf(id string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return openShard(h.Sum32())
+}
+
 // bounded stands for a vendor's id in a key. DynamoDB bounds keys, but nobody
 // bounds what a header or a catalogue holds: a long id is known by its hash.
 func bounded(id string) string {

@@ -64,6 +64,7 @@ func (c Change) String() string {
 type Plan struct {
 	Changes  []Change
 	partner  *tenancy.Partner // nil where it stays
+	alerts   *AlertSecrets    // nil where they stay
 	retailer []step
 }
 
@@ -100,6 +101,9 @@ func Compare(ctx context.Context, s Store, seal Sealer, f Folder) (Plan, error) 
 		p.partner = &next
 		p.add("partner", diff...)
 	}
+	if err := p.compareAlerts(ctx, s, seal, f.Alerts); err != nil {
+		return p, err
+	}
 	tenants, err := s.Tenants(ctx)
 	if err != nil {
 		return p, err
@@ -114,6 +118,48 @@ func Compare(ctx context.Context, s Store, seal Sealer, f Folder) (Plan, error) 
 		p.add(t.String(), Change{Sign: "!", Field: "retailer", Is: "runs and has no file here; it stays as it is"})
 	}
 	return p, nil
+}
+
+// compareAlerts finds whether the alerts are signed as before.
+func (p *Plan) compareAlerts(ctx context.Context, s Store, seal Sealer, next AlertSecrets) error {
+	var current AlertSecrets
+	sealed, err := s.Credential(ctx, retail.Partner, AlertsCredential)
+	switch {
+	case err == nil:
+		if err := seal.Open(ctx, retail.Partner, AlertsCredential, sealed, &current); err != nil {
+			return err
+		}
+	case !errors.Is(err, tenancy.ErrNotFound):
+		return err
+	}
+	if current == next {
+		return nil
+	}
+	sign := "~"
+	switch {
+	case current == AlertSecrets{}:
+		sign = "+"
+	case next == AlertSecrets{}:
+		sign = "-"
+	}
+	p.alerts = &next
+	p.add("partner", Change{Sign: sign, Field: "alerts.webhook.secret"})
+	return nil
+}
+
+// applyAlerts keeps the secrets before anything is sent with them.
+func (p Plan) applyAlerts(ctx context.Context, s Store, seal Sealer) error {
+	switch {
+	case p.alerts == nil:
+		return nil
+	case *p.alerts == AlertSecrets{}:
+		return s.DeleteCredential(ctx, retail.Partner, AlertsCredential)
+	}
+	sealed, err := seal.Seal(ctx, retail.Partner, AlertsCredential, *p.alerts)
+	if err != nil {
+		return err
+	}
+	return s.PutCredential(ctx, retail.Partner, AlertsCredential, sealed)
 }
 
 func (p *Plan) add(of string, changes ...Change) {
@@ -237,6 +283,9 @@ func union(a, b map[string]string) map[string]string {
 // immutable version; one that somebody else changed since the plan is refused.
 // Applying again changes nothing.
 func Apply(ctx context.Context, s Store, seal Sealer, p Plan, now time.Time) ([]tenancy.Retailer, error) {
+	if err := p.applyAlerts(ctx, s, seal); err != nil {
+		return nil, fmt.Errorf("applying the partner's alerts: %w", err)
+	}
 	if p.partner != nil {
 		next := *p.partner
 		next.Version, next.AppliedAt = next.Version+1, now.UTC()

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/alert"
 	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -24,7 +25,17 @@ import (
 // Folder is what the files say.
 type Folder struct {
 	Partner   tenancy.Partner
+	Alerts    AlertSecrets
 	Retailers []Retailer
+}
+
+// AlertsCredential is the name of the credential that AlertSecrets are sealed
+// as, on the partner's own account.
+const AlertsCredential = "alerts"
+
+// AlertSecrets are what alerts are signed with.
+type AlertSecrets struct {
+	Webhook string `json:"webhook,omitempty"` // whsec_…
 }
 
 // Retailer is a retailer's file with its secrets.
@@ -43,6 +54,12 @@ type partnerFile struct {
 		SupportURL   string            `yaml:"support_url"`
 		Colors       map[string]string `yaml:"colors"`
 	} `yaml:"brand"`
+	Alerts struct {
+		Webhook struct {
+			URL    string `yaml:"url"`
+			Secret string `yaml:"secret"`
+		} `yaml:"webhook"`
+	} `yaml:"alerts"`
 }
 
 type connectionFile struct {
@@ -87,6 +104,7 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	path := filepath.Join(dir, "partner.yaml")
 	if f, ok := open(path, path, env, &p, &problems); ok {
 		out.Partner = f.partner(p)
+		out.Partner.Alerts, out.Alerts = f.alerts(p)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "retailers", "*.yaml"))
 	if err != nil {
@@ -142,6 +160,32 @@ func (f file) partner(p partnerFile) tenancy.Partner {
 	}
 	return tenancy.Partner{Schema: 1, Partner: p.Partner, Name: p.Name, Brand: tenancy.Brand{
 		ProductName: b.ProductName, SupportEmail: b.SupportEmail, SupportURL: b.SupportURL, Colors: b.Colors}}
+}
+
+// alerts checks where alerts go. Whether the address may be reached is decided
+// when it is dialed.
+func (f file) alerts(p partnerFile) (tenancy.Alerts, AlertSecrets) {
+	w := p.Alerts.Webhook
+	if w.URL == "" && w.Secret == "" {
+		if f.has("alerts.webhook") {
+			f.add("alerts.webhook", "has neither url nor secret", "give both, or leave the webhook out")
+		}
+		return tenancy.Alerts{}, AlertSecrets{}
+	}
+	u, err := url.Parse(w.URL)
+	local := err == nil && u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost")
+	switch {
+	case w.URL == "":
+		f.add("alerts.webhook", "has no url", "where the messages go, such as https://hooks.example.com/waybill")
+	case err != nil || u.Host == "" || u.Scheme != "https" && !local:
+		f.add("alerts.webhook.url", "is no https address", "such as https://hooks.example.com/waybill")
+	case u.User != nil:
+		f.add("alerts.webhook.url", "carries a user or password, which would be stored in the open", "messages are signed; leave it out")
+	}
+	if err := alert.CheckSecret(w.Secret); err != nil {
+		f.add("alerts.webhook.secret", err.Error(), "whsec_ and the base64 of 24 to 64 random bytes, as Standard Webhooks says: echo whsec_$(openssl rand -base64 32)")
+	}
+	return tenancy.Alerts{Webhook: tenancy.AlertWebhook{URL: w.URL}}, AlertSecrets{Webhook: w.Secret}
 }
 
 func (f file) retailer(r retailerFile) Retailer {

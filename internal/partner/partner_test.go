@@ -138,6 +138,68 @@ func TestAColorThatIsNoColorIsRefused(t *testing.T) {
 	}
 }
 
+func TestAlertsGoToAnAddressThatIsCheckedAndSigned(t *testing.T) {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	for name, c := range map[string]struct{ url, secret, wrong string }{
+		"right":                       {"https://hooks.example.com/a", secret, ""},
+		"on this machine":             {"http://127.0.0.1:8080/a", secret, ""},
+		"in the open":                 {"http://hooks.example.com/a", secret, "partner.yaml:8: alerts.webhook.url: is no https address"},
+		"no address":                  {"hooks", secret, "alerts.webhook.url: is no https address"},
+		"a password in the address":   {"https://u:p@hooks.example.com", secret, "alerts.webhook.url: carries a user or password"},
+		"no secret":                   {"https://hooks.example.com", "", "alerts.webhook.secret: it does not begin with whsec_"},
+		"a secret that is too short":  {"https://hooks.example.com", "whsec_QUJD", "partner.yaml:9: alerts.webhook.secret: its key has 3 bytes"},
+		"a secret that is no base64":  {"https://hooks.example.com", "whsec_*", "alerts.webhook.secret: what follows whsec_ is not base64"},
+		"neither address nor secret":  {"", "", "alerts.webhook: has neither url nor secret"},
+		"a secret without an address": {"", secret, "alerts.webhook: has no url"},
+	} {
+		text := strings.Replace(goodPartner, "brand:", "alerts:\n  webhook:\n    url: "+fmt.Sprintf("%q", c.url)+"\n    secret: "+fmt.Sprintf("%q", c.secret)+"\nbrand:", 1)
+		_, err := partner.Load(folder(t, "# a partner\n# with alerts\n# and comments\n"+text, goodRetailer), env)
+		if c.wrong == "" && err != nil || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+			t.Errorf("%s: %v, want %q", name, err, c.wrong)
+		}
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the secret is told: %v", name, err)
+		}
+	}
+}
+
+func TestAlertsAreAppliedOnceAndTheirSecretIsSealed(t *testing.T) {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	s := newStack()
+	apply := func(alerts string) partner.Plan {
+		f, err := partner.Load(folder(t, goodPartner+alerts, goodRetailer), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := partner.Compare(t.Context(), s, s, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := partner.Apply(t.Context(), s, s, plan, time.Unix(1e9, 0)); err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
+	apply("")
+	with := "alerts: { webhook: { url: https://hooks.example.com, secret: " + secret + " } }\n"
+	if got, want := shown(apply(with)), "partner  + alerts.webhook.url: \"https://hooks.example.com\"\npartner  + alerts.webhook.secret"; got != want {
+		t.Errorf("the difference is\n%s\nnot\n%s", got, want)
+	}
+	if got := string(s.credentials["-/alerts"]); got != `{"webhook":"`+secret+`"}` {
+		t.Errorf("sealed is %s", got)
+	}
+	if plan := apply(with); !plan.Empty() {
+		t.Errorf("the second plan is\n%s", shown(plan))
+	}
+	if got := shown(apply(strings.Replace(with, "MfKQ", "MfKR", 1))); got != "partner  ~ alerts.webhook.secret" {
+		t.Errorf("another secret shows as\n%s", got)
+	}
+	apply("")
+	if s.credentials["-/alerts"] != nil {
+		t.Error("the secret stays where its webhook is gone")
+	}
+}
+
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	text := strings.NewReplacer("connector: shopify", "connector: x", "erp: erp,", "erp: y,", "database: erp", "database: a b").Replace(goodRetailer)
 	_, err := partner.Load(folder(t, "partner: A\nname: \"\"\n", text), env)

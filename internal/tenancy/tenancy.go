@@ -35,6 +35,7 @@ type Partner struct {
 	Partner   string    `json:"partner"`
 	Name      string    `json:"name"`
 	Brand     Brand     `json:"brand"`
+	Alerts    Alerts    `json:"alerts,omitzero"`
 	Version   int64     `json:"version"`
 	AppliedAt time.Time `json:"applied_at"`
 }
@@ -45,6 +46,18 @@ type Brand struct {
 	SupportEmail string            `json:"support_email,omitempty"`
 	SupportURL   string            `json:"support_url,omitempty"`
 	Colors       map[string]string `json:"colors,omitempty"` // name → #rrggbb
+}
+
+// Alerts are where the partner wants to be told of what needs people. The
+// secret that the webhook is signed with is a credential.
+type Alerts struct {
+	Webhook AlertWebhook `json:"webhook,omitzero"`
+}
+
+// AlertWebhook is an address that takes messages by the Standard Webhooks
+// specification.
+type AlertWebhook struct {
+	URL string `json:"url,omitempty"`
 }
 
 // Problem is a rule that a configuration breaks.

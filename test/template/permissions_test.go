@@ -142,6 +142,11 @@ func (r roles) needed(function string, asks []ask) (out map[permission]bool, pro
 			// S3 seals and opens an object with the caller's permissions.
 			out[permission{map[string]string{"s3:PutObject": "kms:GenerateDataKey", "s3:GetObject": "kms:Decrypt"}[a.action], "Key"}] = true
 			continue
+		case strings.HasPrefix(a.action, "sns:"):
+			// SNS seals and opens a message with the publisher's permissions.
+			if r.stack.Resources[to].Properties["KmsMasterKeyId"] != nil {
+				out[permission{"kms:Decrypt", "Key"}], out[permission{"kms:GenerateDataKey", "Key"}] = true, true
+			}
 		case strings.HasPrefix(a.action, "dynamodb:"):
 			// DynamoDB opens a table's key with the caller's permissions.
 			if sse, _ := p["SSESpecification"].(map[string]any); sse["KMSMasterKeyId"] != nil {

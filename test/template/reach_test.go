@@ -69,6 +69,7 @@ var operations = map[string][]operation{
 	"sqs.GetQueueAttributes":      {{"sqs:GetQueueAttributes", "sqs.GetQueueAttributesInput", "QueueUrl"}},
 	"lambda.Invoke":               {{"lambda:InvokeFunction", "lambda.InvokeInput", "FunctionName"}},
 	"sqs.ChangeMessageVisibility": {{"sqs:ChangeMessageVisibility", "sqs.ChangeMessageVisibilityInput", "QueueUrl"}},
+	"sns.Publish":                 {{"sns:Publish", "sns.PublishInput", "TopicArn"}},
 	"sfn.StartExecution":          {{"states:StartExecution", "sfn.StartExecutionInput", "StateMachineArn"}},
 	"s3.GetObject":                {{"s3:GetObject", "s3.GetObjectInput", "Bucket"}},
 	"s3.PutObject":                {{"s3:PutObject", "s3.PutObjectInput", "Bucket"}},

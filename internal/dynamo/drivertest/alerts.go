@@ -17,6 +17,7 @@ var alertTests = []test{
 	{"AnAlertReadsBackWhole", alertWhole},
 	{"AnAlertIsSavedByWhoeverSawItsLastVersion", alertVersions},
 	{"OneOfManySendersClaimsAnAlert", alertClaims},
+	{"WhatIsOpenIsListedForAllRetailersUntilItIsResolved", allOpen},
 }
 
 func newAlert(tn retail.Tenant, fingerprint string) alert.Alert {
@@ -89,4 +90,32 @@ func alertClaims(t *testing.T, d Driver) {
 	if won != 1 {
 		t.Errorf("%d of %d senders claim it: %v", won, len(errs), slices.Collect(slices.Values(errs)))
 	}
+}
+
+func allOpen(t *testing.T, d Driver) {
+	var want []string
+	for i := range 30 {
+		x := document.Exception{Tenant: tenant(t, []string{"acme", "beta"}[i%2]), ID: fmt.Sprintf("x%02d", i), State: document.Open, OpenedAt: Now, DueAt: Now}
+		must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}))
+		x.Version = 1
+		switch i % 3 {
+		case 0:
+			x.State = document.Resolved
+			must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}))
+			continue
+		case 1:
+			x.State = document.Asked
+			must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}))
+		}
+		want = append(want, x.ID)
+	}
+	d.Settle(t)
+	got, err := d.Store.AllOpenExceptions(t.Context())
+	must(t, err)
+	var ids []string
+	for _, x := range got {
+		ids = append(ids, x.ID)
+	}
+	slices.Sort(ids)
+	same(t, "what is open", want, ids)
 }

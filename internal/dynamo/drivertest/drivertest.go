@@ -27,6 +27,7 @@ import (
 type Store interface {
 	document.Store
 	OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error)
+	AllOpenExceptions(ctx context.Context) ([]document.Exception, error)
 	Audited(ctx context.Context, t retail.Tenant, from time.Time) ([]document.Audit, error)
 	effect.Store
 	inbox.Store

@@ -286,3 +286,23 @@ func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document
 	all, err := list[document.Exception](ctx, s, exceptions, t.String(), "")
 	return slices.DeleteFunc(all, func(x document.Exception) bool { return x.State == document.Resolved }), err
 }
+
+// AllOpenExceptions lists the open exceptions of all retailers. Unlike an index
+// it is never behind.
+func (s *Store) AllOpenExceptions(ctx context.Context) ([]document.Exception, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []document.Exception
+	for _, partition := range slices.Sorted(maps.Keys(s.tables[exceptions])) {
+		rows := s.tables[exceptions][partition]
+		for _, sort := range slices.Sorted(maps.Keys(rows)) {
+			if x, ok := rows[sort].(document.Exception); ok && x.State != document.Resolved {
+				out = append(out, x)
+			}
+		}
+	}
+	return out, nil
+}
