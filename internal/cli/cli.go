@@ -37,6 +37,9 @@ type commands struct {
 	Alerts     alertsCmd     `cmd:"" help:"List what people are told of, or test whether they are."`
 	Audit      auditCmd      `cmd:"" help:"List what people did, and why."`
 	Map        mapCmd        `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
+	Job        jobCmd        `cmd:"" help:"List, show, start, resume and cancel long work."`
+	Redrive    redriveCmd    `cmd:"" help:"Give a queue's dead letters back to it."`
+	Proof      proofCmd      `cmd:"" help:"Prove that no order of a channel's day is missing here or in the ERP."`
 	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`
 	Apply      applyCmd      `cmd:"" help:"Bring what runs to what a partner's folder says."`
 	Deploy     deployCmd     `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
@@ -59,7 +62,7 @@ var errSilent = errors.New("failed")
 var errPartly = errors.New("partly done")
 
 // Run executes one command line and returns its exit code: 0 done, 1 failed,
-// 2 a wrong command line, 3 partly done.
+// 2 a wrong command line, 3 partly done, 130 interrupted.
 func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	code := -1
 	var c commands
@@ -88,6 +91,8 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return 1
 	case errors.Is(err, errPartly):
 		return 3
+	case errors.Is(err, errInterrupted):
+		return 130
 	default:
 		_, _ = fmt.Fprintln(errs, "waybill:", err)
 		return 1

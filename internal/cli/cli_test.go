@@ -118,7 +118,10 @@ func alone(t *testing.T) {
 
 func TestWithoutAPlatformEachVerbSaysHowToStartOne(t *testing.T) {
 	alone(t)
-	for _, args := range [][]string{{"status"}, {"trace", "#1001"}, {"exceptions"}, {"emit", "--connection", "shop", "--topic", "orders/create"}} {
+	for _, args := range [][]string{{"status"}, {"trace", "#1001"}, {"exceptions"}, {"emit", "--connection", "shop", "--topic", "orders/create"},
+		{"job", "list", "--state", "failed"}, {"job", "show", "x", "--watch"}, {"job", "resume", "x", "--dry-run"}, {"job", "cancel", "x", "--dry-run"},
+		{"job", "start", "reconcile", "connection=shop", "a=b", "--detach"}, {"redrive", "--queue", "order-inbox", "--reason", "mended"},
+		{"redrive", "--queue", "order-inbox", "--dry-run"}, {"proof", "--date", "today", "--connection", "shop", "--json"}} {
 		code, out, errs := run(t, "{}", args...)
 		if code != 1 || !strings.Contains(out+errs, "go run . up") {
 			t.Errorf("%v: code %d\n%s%s", args, code, out, errs)

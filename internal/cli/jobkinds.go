@@ -1,0 +1,172 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/flow/proof"
+	"github.com/waybillhq/waybill/internal/job"
+	"github.com/waybillhq/waybill/internal/retail"
+)
+
+type redriveCmd struct {
+	platform
+	Queue    string `required:"" help:"The queue that gave up: order-inbox, shipment-inbox, resume, job, publish or schedule."`
+	Archived string `help:"The key of one archived message, instead of what the dead-letter queue holds."`
+	Reason   string `help:"Why; it is kept with who did it."`
+	runJob
+}
+
+// Run gives a queue's dead letters back.
+func (c redriveCmd) Run(ctx context.Context, s streams) error {
+	if c.Reason == "" && !c.DryRun {
+		return errors.New("--reason: say why; it is kept with who did it")
+	}
+	p, err := c.attach(ctx)
+	if err != nil {
+		return err
+	}
+	names := p.DeadLetterDesk().Names()
+	if !slices.Contains(names, c.Queue) {
+		return fmt.Errorf("--queue: there is no queue %q; there are %v", c.Queue, names)
+	}
+	if c.Archived == "" {
+		letters, err := p.DeadLetters(ctx)
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, l := range letters {
+			found = found || l.Queue == c.Queue
+		}
+		if !found {
+			if c.JSON {
+				return printJSON(s.out, map[string]any{"queue": c.Queue, "dead_letters": 0})
+			}
+			_, err := fmt.Fprintf(s.out, "%s has no dead letters: nothing to redrive. What is parked is among: waybill exceptions\n", c.Queue)
+			return err
+		}
+	}
+	q := job.Request{Tenant: retail.Partner, Kind: "redrive", Params: map[string]string{"queue": c.Queue}, Reason: c.Reason}
+	if c.Archived != "" {
+		q.Params["archived"] = c.Archived
+	}
+	if !c.DryRun {
+		// What people do is told before it is done.
+		err := p.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{{Tenant: retail.Partner, ID: boot.NewID(), At: time.Now(), By: person(),
+			Verb: "queue.redrive", Subject: c.Queue, Reason: c.Reason, Data: q.Params}}})
+		if err != nil {
+			return err
+		}
+	}
+	return c.run(ctx, s, p, q)
+}
+
+type proofCmd struct {
+	platform
+	Date       string `default:"yesterday" help:"The day: YYYY-MM-DD, today or yesterday, in the channel's time zone (UTC where its connection says none)."`
+	Connection string `help:"Of this channel only."`
+	Tenant     string `help:"Of this retailer only."`
+	runJob
+}
+
+// proved is one channel's proof, as printed.
+type proved struct {
+	Tenant     string        `json:"tenant"`
+	Connection string        `json:"connection"`
+	State      job.State     `json:"state"`
+	Job        string        `json:"job"`
+	Failure    string        `json:"failure,omitempty"`
+	Result     *proof.Result `json:"proof,omitempty"`
+}
+
+// Run proves the day of each channel, one after the other.
+func (c proofCmd) Run(ctx context.Context, s streams) error {
+	p, err := c.attach(ctx)
+	if err != nil {
+		return err
+	}
+	of, err := owners(ctx, p, c.Tenant)
+	if err != nil {
+		return err
+	}
+	all := []proved{}
+	var channels []string
+	var worst error
+	for _, t := range of {
+		if t == retail.Partner {
+			continue
+		}
+		r, err := p.Store.Retailer(ctx, t)
+		if err != nil {
+			return err
+		}
+		for _, w := range r.Routes {
+			channels = append(channels, t.String()+"/"+w.Channel)
+			if c.Connection != "" && c.Connection != w.Channel {
+				continue
+			}
+			x, err := c.prove(ctx, s, p, t, w.Channel)
+			if err != nil && !errors.Is(err, errPartly) && !errors.Is(err, errSilent) {
+				return err
+			}
+			if worst == nil || errors.Is(err, errSilent) {
+				worst = err
+			}
+			all = append(all, x)
+		}
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("there is no channel %q; there are %v", c.Connection, channels)
+	}
+	if c.JSON {
+		if err := printJSON(s.out, all); err != nil {
+			return err
+		}
+	}
+	return worst
+}
+
+func (c proofCmd) prove(ctx context.Context, s streams, p *boot.Platform, t retail.Tenant, channel string) (proved, error) {
+	x := proved{Tenant: t.String(), Connection: channel}
+	j, err := p.Jobs().Start(ctx, job.Request{Tenant: t, Kind: proof.Job.Name, Params: map[string]string{"connection": channel, "date": c.Date}, DryRun: c.DryRun, By: person(), Reason: "asked for"})
+	if err != nil {
+		return x, err
+	}
+	x.Job, x.State = j.ID, j.State
+	if c.Detach {
+		if c.JSON {
+			return x, nil
+		}
+		return x, showJob(ctx, s, p, j, false, 0)
+	}
+	quiet := s
+	if c.JSON {
+		quiet.out = s.err
+	}
+	werr := watchJob(ctx, quiet, p, j, false, 100)
+	if errors.Is(werr, errInterrupted) {
+		return x, werr
+	}
+	if j, err = p.Store.Job(ctx, t, j.ID); err != nil {
+		return x, err
+	}
+	x.State, x.Failure = j.State, j.Failure
+	results, err := p.Store.Proofs(ctx, t, channel, 31)
+	if err != nil {
+		return x, err
+	}
+	for _, r := range results {
+		if r.Job == j.ID {
+			x.Result = &r
+		}
+	}
+	return x, werr
+}
