@@ -9,7 +9,6 @@ import (
 	"github.com/waybillhq/waybill/internal/flow"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
-	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -18,23 +17,8 @@ import (
 func (p *Platform) Desk() exception.Desk {
 	return exception.Desk{
 		Life: p.Life(), Store: p.Store, Effects: p.Effects(), Payloads: p.Payloads(), Try: p.Try, Unreserve: p.Fulfillment().Unreserve,
-		Enqueue: func(ctx context.Context, class string, m inbox.Message) error {
-			r, err := p.Connections().Retailer(ctx, m.Tenant)
-			if err != nil {
-				return err
-			}
-			c, ok := r.Connection(m.Connection)
-			if !ok {
-				return fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", m.Connection)
-			}
-			m.Connector = c.Connector
-			known, err := p.Enqueue(ctx, class, m)
-			if err == nil && !known {
-				err = fault.New(fault.Permanent, fault.Configuration, "no intake takes payloads of this class").At("class", class)
-			}
-			return err
-		},
-		Start: func(ctx context.Context, t document.Task) error { return p.Machines().Start(ctx, t) },
+		Enqueue: p.replayed,
+		Start:   func(ctx context.Context, t document.Task) error { return p.Machines().Start(ctx, t) },
 	}
 }
 

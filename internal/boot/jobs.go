@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/proof"
+	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
+	"github.com/waybillhq/waybill/internal/replay"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -29,6 +32,7 @@ func (p *Platform) kinds() []job.Kind {
 		letters.Redrive(),
 		letters.Archive(),
 		p.Prover().Kind(),
+		p.Replay().Kind(),
 	}
 }
 
@@ -49,6 +53,33 @@ func (p *Platform) Starter(kinds ...job.Kind) job.Runner {
 		r.Kinds[k.Name] = k
 	}
 	return r
+}
+
+// Replay takes stored payloads in again.
+func (p *Platform) Replay() replay.Replay {
+	days, err := strconv.Atoi(p.Env("RAW_RETENTION_DAYS"))
+	if err != nil {
+		days = 0 // told as unknown
+	}
+	return replay.Replay{Payloads: p.Payloads(), Now: time.Now, Keep: time.Duration(days) * 24 * time.Hour, Enqueue: p.replayed}
+}
+
+// replayed hands a stored payload to the intake of its class.
+func (p *Platform) replayed(ctx context.Context, class string, m inbox.Message) error {
+	r, err := p.Connections().Retailer(ctx, m.Tenant)
+	if err != nil {
+		return err
+	}
+	c, ok := r.Connection(m.Connection)
+	if !ok {
+		return fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", m.Connection)
+	}
+	m.Connector = c.Connector
+	known, err := p.Enqueue(ctx, class, m)
+	if err == nil && !known {
+		err = fault.New(fault.Permanent, fault.Configuration, "no intake takes payloads of this class").At("class", class)
+	}
+	return err
 }
 
 // Prover proves that nothing is missing.

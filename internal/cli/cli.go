@@ -39,6 +39,7 @@ type commands struct {
 	Map        mapCmd        `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
 	Job        jobCmd        `cmd:"" help:"List, show, start, resume and cancel long work."`
 	Redrive    redriveCmd    `cmd:"" help:"Give a queue's dead letters back to it."`
+	Replay     replayCmd     `cmd:"" help:"Take stored payloads of a connection in again, through today's code and configuration."`
 	Proof      proofCmd      `cmd:"" help:"Prove that no order of a channel's day is missing here or in the ERP."`
 	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`
 	Apply      applyCmd      `cmd:"" help:"Bring what runs to what a partner's folder says."`

@@ -10,9 +10,13 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/proof"
+	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/job"
+	"github.com/waybillhq/waybill/internal/replay"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -67,6 +71,67 @@ func (c redriveCmd) Run(ctx context.Context, s streams) error {
 		}
 	}
 	return c.run(ctx, s, p, q)
+}
+
+type replayCmd struct {
+	platform
+	Connection string `required:"" help:"Whose payloads."`
+	From       string `required:"" help:"The first day of receipt, UTC: YYYY-MM-DD."`
+	To         string `help:"The last day, included; the first if empty."`
+	Class      string `enum:"order,shipment," default:"" help:"order or shipment; what the connection delivers if empty."`
+	Tenant     string `help:"The retailer; needed where there are several."`
+	Reason     string `help:"Why; it is kept with who did it."`
+	runJob
+}
+
+// Run replays. What the payloads made before is found by its external ids.
+func (c replayCmd) Run(ctx context.Context, s streams) error {
+	if c.Reason == "" && !c.DryRun {
+		return errors.New("--reason: say why; it is kept with who did it")
+	}
+	p, err := c.attach(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := theOne(ctx, p, c.Tenant)
+	if err != nil {
+		return err
+	}
+	r, err := p.Store.Retailer(ctx, t)
+	if err != nil {
+		return err
+	}
+	conn, ok := r.Connection(c.Connection)
+	if !ok {
+		var names []string
+		for _, x := range r.Connections {
+			names = append(names, x.ID)
+		}
+		return fmt.Errorf("--connection: retailer %s has no connection %q; there are %v", t, c.Connection, names)
+	}
+	if c.To == "" {
+		c.To = c.From
+	}
+	if c.Class == "" {
+		c.Class = order.Class
+		if opened, err := catalog.Open(conn.Connector, []byte(catalog.Bare(conn.Connector)), nil, nil, time.Now); err == nil {
+			if _, parcels := opened.(shipment.Decoder); parcels {
+				c.Class = shipment.Class
+			}
+		}
+	}
+	params := map[string]string{replay.Connection: c.Connection, replay.Class: c.Class, replay.From: c.From, replay.To: c.To}
+	if err := p.Replay().Check(ctx, t, params); err != nil {
+		return err
+	}
+	if !c.DryRun {
+		err := p.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{{Tenant: t, ID: boot.NewID(), At: time.Now(), By: person(),
+			Verb: "connection.replay", Subject: c.Connection, Reason: c.Reason, Data: params}}})
+		if err != nil {
+			return err
+		}
+	}
+	return c.run(ctx, s, p, job.Request{Tenant: t, Kind: replay.Name, Params: params, Reason: c.Reason})
 }
 
 type proofCmd struct {

@@ -96,8 +96,8 @@ func (r Replay) Check(ctx context.Context, t retail.Tenant, params map[string]st
 	}
 	oldest := r.Now().Add(-r.Keep).UTC().Format(day)
 	return fault.New(fault.Exception, fault.MissingReference,
-		"no payload of %s was received from %s to %s, or none is kept: payloads are kept %d days, those of before %s are gone. What the channel still lists is taken in by: waybill reconcile --connection %s --since %s",
-		params[Connection], params[From], params[To], int(r.Keep.Hours()/24), oldest, params[Connection], params[From]).At(From, params[From])
+		"no payload of %s was received from %s to %s, or none is kept: payloads are kept %d days, those of before %s are gone. What the channel still lists and nobody took in is found by: waybill job start reconcile connection=%s",
+		params[Connection], params[From], params[To], int(r.Keep.Hours()/24), oldest, params[Connection]).At(From, params[From])
 }
 
 // part hands over the payloads after the cursor, which is the last key. A part

@@ -98,7 +98,7 @@ func TestAReplayThatCannotBeIsRefusedWithWhatIsPossible(t *testing.T) {
 		}
 	}
 	gone := map[string]string{replay.Connection: "shop", replay.Class: "order", replay.From: "2025-03-08", replay.To: "2025-03-10"}
-	if err := r.Check(t.Context(), tn, gone); err == nil || !strings.Contains(err.Error(), "waybill reconcile") || !strings.Contains(err.Error(), "90 days") {
+	if err := r.Check(t.Context(), tn, gone); err == nil || !strings.Contains(err.Error(), "waybill job start reconcile") || !strings.Contains(err.Error(), "90 days") {
 		t.Errorf("%v", err)
 	}
 	gone[replay.From], gone[replay.To] = "2026-03-01", "2026-03-10"

@@ -137,6 +137,9 @@ func (r roles) needed(function string, asks []ask) (out map[permission]bool, pro
 		}
 		p := r.data.Resources[to].Properties
 		switch {
+		case a.action == "s3:ListBucket":
+			out[permission{a.action, to}] = true
+			continue
 		case strings.HasPrefix(a.action, "s3:"):
 			out[permission{a.action, to + "/raw/*"}] = true
 			// S3 seals and opens an object with the caller's permissions.

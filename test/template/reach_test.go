@@ -72,6 +72,7 @@ var operations = map[string][]operation{
 	"sns.Publish":                 {{"sns:Publish", "sns.PublishInput", "TopicArn"}},
 	"sfn.StartExecution":          {{"states:StartExecution", "sfn.StartExecutionInput", "StateMachineArn"}},
 	"s3.GetObject":                {{"s3:GetObject", "s3.GetObjectInput", "Bucket"}},
+	"s3.ListObjectsV2":            {{"s3:ListBucket", "s3.ListObjectsV2Input", "Bucket"}},
 	"s3.PutObject":                {{"s3:PutObject", "s3.PutObjectInput", "Bucket"}},
 	"eventbridge.PutEvents":       {{"events:PutEvents", "eventbridge/types.PutEventsRequestEntry", "EventBusName"}},
 	"kms.GenerateDataKey":         {{"kms:GenerateDataKey", "kms.GenerateDataKeyInput", "KeyId"}},
