@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 FUZZTIME ?= 10s
 
-.PHONY: help up down test lint fmt cover fuzz bench simulate ci
+.PHONY: help up down test lint fmt cover fuzz bench simulate mutants ci
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ SEEDS ?= 20000
 
 simulate: ## run SEEDS seeds of the simulation, or one SEED with its TRACE
 	go run ./test/simulation/simulate $(if $(SEED),-seed $(SEED)) $(if $(TRACE),-trace $(TRACE)) -seeds $(SEEDS)
+
+mutants: ## break the platform in one place after the other; every defect must be noticed
+	go run ./test/mutants
 
 ci: ## run what CI runs
 	.ci/run

@@ -42,7 +42,7 @@ func Run(s Scenario, machines map[string]*Machine, trace io.Writer) Result {
 		w.settled()
 	}
 	course := w.writes
-	if w.problem == nil {
+	if w.problem == nil && len(s.Crashes) < 2 { // pairs of crashes are many
 		w.replayChangesNothing()
 	}
 	r := Result{CallsOf: map[string]int{}, Course: course, Problem: w.problem, Writes: w.writes, Calls: w.calls, Documents: len(w.heads), Starts: w.starts, End: w.now}

@@ -40,24 +40,65 @@ func (w *world) checkPerson(v *vendor, p retail.Person) {
 	}
 }
 
-// checkSend holds for every write to a vendor that its intent was recorded
-// (intentComesFirst), that its payload is what it was (effectsNeverChange),
-// and that a send whose outcome is open is repeated only after two empty
-// read-backs, the second after the vendor's settle time
-// (unknownOutcomesAreReadBack).
+// checkOwner holds tenantsNeverMix for what is stored for one retailer.
+func (w *world) checkOwner(t retail.Tenant, what string) {
+	if w.shop(t) == nil {
+		w.fail("tenantsNeverMix", "%s is of retailer %q", what, t)
+	}
+}
+
+// checkPayload holds that payloadsAreKept: another one never takes the place
+// of what a vendor sent.
+func (w *world) checkPayload(key string, body []byte) {
+	if old, err := w.bucket.Get(context.Background(), key); err == nil && !bytes.Equal(old, body) {
+		w.fail("payloadsAreKept", "%s is overwritten", key)
+	}
+}
+
+// checkSend looks at every write to a vendor before it is made.
 func (w *world) checkSend(v *vendor, name, key, payload string) {
+	if !w.intentComesFirst(v, name, key) {
+		return
+	}
+	if before := w.sends[key]; before != nil {
+		w.effectsNeverChange(v, name, key, before, payload)
+		w.unknownOutcomesAreReadBack(v, name, key, before)
+	}
+}
+
+// retryAfterIsKept: a later run does not ask before the time that its vendor
+// has named.
+func (w *world) retryAfterIsKept(v *vendor, k document.Key, run int64) {
+	// Of two executions of one run each rests by its own reason, and the first
+	// wait to end brings the next run; a function that dies forgets its own.
+	if w.s.Faults[DoubleStarts]+w.s.Faults[LambdaErrors]+w.s.Faults[Crashes]+w.s.Faults[Freezes] > 0 {
+		return
+	}
+	if l, ok := v.limits[k]; ok && run > l.run && w.now+5*time.Second < l.until {
+		w.fail("retryAfterIsKept", "run %d of %s %s calls %s at %s, which asked to wait until %s", run, k.Type, k.ID, v, w.now, l.until)
+	}
+}
+
+// intentComesFirst: the ledger's record says that it is being sent.
+func (w *world) intentComesFirst(v *vendor, name, key string) bool {
 	r, recorded := w.effects[key]
 	if !recorded || r.Status != effect.Sending {
 		w.fail("intentComesFirst", "%s: %s without an intent under %s", v, name, key)
-		return
+		return false
 	}
-	before := w.sends[key]
-	if before == nil {
-		return
-	}
+	return true
+}
+
+// effectsNeverChange: one key carries one payload for ever.
+func (w *world) effectsNeverChange(v *vendor, name, key string, before *sent, payload string) {
 	if before.payload != payload {
 		w.fail("effectsNeverChange", "%s: %s under %s was %s and is %s", v, name, key, before.payload, payload)
 	}
+}
+
+// unknownOutcomesAreReadBack: a send whose outcome is open is repeated only
+// after two empty read-backs, the second after the vendor's settle time.
+func (w *world) unknownOutcomesAreReadBack(v *vendor, name, key string, before *sent) {
 	if before.status == effect.Refused {
 		return
 	}
@@ -99,72 +140,120 @@ func (w *world) checkRelease(h *warehouse, rel retail.Release) {
 	}
 }
 
-// beforeCommit holds that oneConsumerAnEvent: whoever did not get an event's
-// lease does not end the event.
-func (w *world) beforeCommit(t document.Transaction) {
+// beforeCommit looks at what is about to be written.
+func (w *world) beforeCommit(t document.Transaction) { w.oneConsumerAnEvent(t) }
+
+// oneConsumerAnEvent: whoever did not get an event's lease does not end the
+// event.
+func (w *world) oneConsumerAnEvent(t document.Transaction) {
 	if t.Inbox != nil && w.cur.inv.busy[eventKey(t.Inbox.Tenant, t.Inbox.Connection, t.Inbox.Event)] {
 		w.fail("oneConsumerAnEvent", "event %s is worked on without its lease", t.Inbox.Event)
 	}
 }
 
-// afterCommit looks at every change as it is written.
+// written is one document's change as it was committed.
+type written struct {
+	*world
+	t     document.Transaction
+	c     document.Change
+	prev  document.Head // what it replaced
+	h     document.Head // what is there now
+	first bool
+	inv   *invocation
+}
+
+// afterCommit looks at every change as it was written.
 func (w *world) afterCommit(t document.Transaction) {
-	inv := w.cur.inv
 	for _, c := range t.Changes {
 		k, h := c.Head.Key, c.Head
 		prev, known := w.heads[k]
 		h.Version++
 		w.heads[k] = h
 		w.steps[k] += int64(len(c.Steps))
-		switch {
-		case !known && t.Inbox == nil:
-			// anAcceptedEventIsEnded: in the transaction that accepts it.
-			w.fail("anAcceptedEventIsEnded", "%s %s is created and its event is not ended with it", k.Type, k.ID)
-		case !known:
+		if !known {
 			w.order = append(w.order, k)
-		case inv.task.Run > 0 && inv.task.Key() == k && prev.Run != inv.task.Run:
-			// onlyTheRunActs: a document is changed by the run that its head names.
-			w.fail("onlyTheRunActs", "run %d changes %s %s, which run %d has", inv.task.Run, k.Type, k.ID, prev.Run)
-		case inv.name == resumeQueue && inv.task.Run == 0 && inv.task.Key() == k && prev.Due.After(w.sandbox()):
-			// onlyTheOverdueAreSwept: whatever the index said.
-			w.fail("onlyTheOverdueAreSwept", "%s %s is due only at %s", k.Type, k.ID, prev.Due.Sub(epoch))
 		}
-		if h.Sequence != w.steps[k] {
-			// theTimelineIsWhole: it is the outbox.
-			w.fail("theTimelineIsWhole", "%s %s has %d entries and counts %d", k.Type, k.ID, w.steps[k], h.Sequence)
-		}
-		if h.Defective() {
-			// nothingIsForgotten: an open document has a due time or an exception.
-			w.fail("nothingIsForgotten", "%s %s is open in state %s, without a due time and without an exception", k.Type, k.ID, h.State)
-		}
-		if h.Parked != "" && !slices.ContainsFunc(t.Exceptions, func(x document.Exception) bool { return x.ID == h.Parked }) && prev.Parked != h.Parked {
-			w.fail("nothingIsForgotten", "%s %s is parked by exception %s, which is not there", k.Type, k.ID, h.Parked)
-		}
-		for _, st := range c.Steps {
-			if st.Type == document.Event(k.Type, "cancellation_withdrawn") {
-				// staleSnapshotsChangeNothing: no channel here takes a cancellation back.
-				w.fail("staleSnapshotsChangeNothing", "the cancellation of %s %s is withdrawn", k.Type, k.ID)
-			}
+		x := written{w, t, c, prev, h, !known, w.cur.inv}
+		for _, holds := range []func(written){written.anAcceptedEventIsEnded, written.onlyTheRunActs, written.onlyTheOverdueAreSwept,
+			written.theTimelineIsWhole, written.nothingIsForgotten, written.staleSnapshotsChangeNothing} {
+			holds(x)
 		}
 		if h.CancelAsked && !prev.CancelAsked {
 			w.canceled[k] = w.now
 		}
 	}
+	w.pendingDrainsInOrder(t)
+	w.wakeSweeper()
+}
+
+// anAcceptedEventIsEnded in the very transaction that accepts it: no document
+// comes to be without the end of its event.
+func (x written) anAcceptedEventIsEnded() {
+	if x.first && x.t.Inbox == nil {
+		x.fail("anAcceptedEventIsEnded", "%s %s is created and its event is not ended with it", x.h.Type, x.h.ID)
+	}
+}
+
+// onlyTheRunActs: a task changes its document only while the head names its
+// run.
+func (x written) onlyTheRunActs() {
+	if t := x.inv.task; !x.first && t.Run > 0 && t.Key() == x.h.Key && x.prev.Run != t.Run {
+		x.fail("onlyTheRunActs", "run %d changes %s %s, which run %d has", t.Run, x.h.Type, x.h.ID, x.prev.Run)
+	}
+}
+
+// onlyTheOverdueAreSwept, whatever the index said.
+func (x written) onlyTheOverdueAreSwept() {
+	if t := x.inv.task; x.inv.name == resumeQueue && t.Run == 0 && t.Key() == x.h.Key && x.prev.Due.After(x.sandbox()) {
+		x.fail("onlyTheOverdueAreSwept", "%s %s is due only at %s", x.h.Type, x.h.ID, x.prev.Due.Sub(epoch))
+	}
+}
+
+// theTimelineIsWhole: it is the outbox, so that every entry that a head counts
+// was written with it.
+func (x written) theTimelineIsWhole() {
+	if n := x.steps[x.h.Key]; x.h.Sequence != n {
+		x.fail("theTimelineIsWhole", "%s %s has %d entries and counts %d", x.h.Type, x.h.ID, n, x.h.Sequence)
+	}
+}
+
+// nothingIsForgotten: an open document has a due time, or an exception that was
+// opened with its parking.
+func (x written) nothingIsForgotten() {
+	if x.h.Defective() {
+		x.fail("nothingIsForgotten", "%s %s is open in state %s, without a due time and without an exception", x.h.Type, x.h.ID, x.h.State)
+	}
+	opened := slices.ContainsFunc(x.t.Exceptions, func(e document.Exception) bool { return e.ID == x.h.Parked })
+	if x.h.Parked != "" && x.h.Parked != x.prev.Parked && !opened {
+		x.fail("nothingIsForgotten", "%s %s is parked by exception %s, which is not there", x.h.Type, x.h.ID, x.h.Parked)
+	}
+}
+
+// staleSnapshotsChangeNothing: no channel here takes a cancellation back, so
+// whoever withdraws one has believed an older snapshot.
+func (x written) staleSnapshotsChangeNothing() {
+	for _, st := range x.c.Steps {
+		if st.Type == document.Event(x.h.Type, "cancellation_withdrawn") {
+			x.fail("staleSnapshotsChangeNothing", "the cancellation of %s %s is withdrawn", x.h.Type, x.h.ID)
+		}
+	}
+}
+
+// pendingDrainsInOrder of the channel's versions.
+func (w *world) pendingDrainsInOrder(t document.Transaction) {
 	for _, p := range t.Drained {
-		// pendingDrainsInOrder: of the channel's versions.
 		if last := w.drained[p.Key]; p.SourceVersion < last {
 			w.fail("pendingDrainsInOrder", "%s %s drains %s after %s", p.Type, p.ID, p.SourceVersion, last)
 		}
 		w.drained[p.Key] = p.SourceVersion
 	}
-	w.wakeSweeper()
 }
 
 // When the course has settled.
 
 // settled checks all that must hold once nothing more is to come.
 func (w *world) settled() {
-	for _, check := range []func(){w.everyAcknowledgedEventEnds, w.everyOrderIsFound, w.parkedOnlyForAReason, w.closedIsDone, w.moneyIsCertified,
+	for _, check := range []func(){w.everyAcknowledgedEventEnds, w.nothingWaitsBehindNobody, w.everyOrderIsFound, w.parkedOnlyForAReason, w.closedIsDone, w.moneyIsCertified,
 		w.stockIsTrue, w.deadLettersAreExplained, w.nothingPersonalLeaks} {
 		if w.problem == nil {
 			check()
@@ -247,6 +336,15 @@ func (w *world) everyAcknowledgedEventEnds() {
 			w.fail("everyAcknowledgedEventEnds", "%s was acknowledged, and there is no document", d)
 		case !w.ended(h):
 			w.fail("convergence", "%s %s, made by %s, is still %s, due %s, run %d, attempt %d", h.Type, h.ID, d, h.State, h.Due.Sub(epoch), h.Run, h.Attempt)
+		}
+	}
+}
+
+// nothingWaitsBehindNobody: events wait only behind a document that is parked.
+func (w *world) nothingWaitsBehindNobody() {
+	for _, k := range w.order {
+		if h := w.heads[k]; h.Parked == "" && h.Open() && h.Waiting > 0 {
+			w.fail("nothingWaitsBehindNobody", "%d events wait behind %s %s, which goes on without them", h.Waiting, k.Type, k.ID)
 		}
 	}
 }

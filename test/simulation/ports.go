@@ -235,6 +235,7 @@ func (p ports) SetWatermark(ctx context.Context, t retail.Tenant, connection str
 }
 
 func (p ports) Rate(ctx context.Context, k rate.Key) (s rate.State, err error) {
+	p.w.checkOwner(k.Tenant, "the state of connection "+k.Connection)
 	err = p.w.reads("read rate", func() error { s, err = p.Store.Rate(ctx, k); return err })
 	return s, err
 }
@@ -246,7 +247,10 @@ func (p ports) PutRate(ctx context.Context, s rate.State) error {
 // The raw bucket.
 
 func (p ports) Put(ctx context.Context, key string, body []byte) error {
-	return p.w.call("put payload", true, func() error { return p.w.bucket.Put(ctx, key, body) })
+	return p.w.call("put payload", true, func() error {
+		p.w.checkPayload(key, body)
+		return p.w.bucket.Put(ctx, key, body)
+	})
 }
 
 func (p ports) Get(ctx context.Context, key string) (b []byte, err error) {

@@ -63,8 +63,11 @@ func crashes(c ...Crash) Scenario {
 func sideEffects(t *testing.T) int {
 	t.Helper()
 	r := Run(crashes(), machines(t), nil)
-	if r.Problem != nil || r.Course < 60 {
-		t.Fatalf("%+v", r)
+	if r.Problem != nil {
+		shortest(t, machines(t), crashes())
+	}
+	if r.Course < 60 {
+		t.Fatalf("only %d side effects", r.Course)
 	}
 	return r.Course
 }

@@ -10,13 +10,14 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 20_000, "how many seeds are run")
-	first = flag.Uint64("first", 1, "the first of them")
+	seeds  = flag.Int("seeds", 20_000, "how many seeds are run")
+	states = flag.String("states", "../../infra/states", "the machines' definitions")
+	first  = flag.Uint64("first", 1, "the first of them")
 )
 
 func machines(t testing.TB) map[string]*Machine {
 	t.Helper()
-	m, err := ReadMachines("../../infra/states")
+	m, err := ReadMachines(*states)
 	if err != nil {
 		t.Fatal(err)
 	}

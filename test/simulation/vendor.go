@@ -83,12 +83,7 @@ func (v *vendor) ask(name string, write bool) error {
 func (v *vendor) answer(name string, write bool, inv *invocation) error {
 	w, k := v.w, inv.task.Key()
 	v.calls++
-	// Of two executions of one run each rests by its own reason, and the first
-	// wait to end brings the next run; a function that dies forgets its own.
-	forgets := w.s.Faults[DoubleStarts]+w.s.Faults[LambdaErrors]+w.s.Faults[Crashes]+w.s.Faults[Freezes] > 0
-	if l, ok := v.limits[k]; ok && !forgets && inv.task.Run > l.run && w.now+5*time.Second < l.until {
-		w.fail("retryAfterIsKept", "run %d of %s %s calls %s at %s, which asked to wait until %s", inv.task.Run, k.Type, k.ID, v, w.now, l.until)
-	}
+	w.retryAfterIsKept(v, k, inv.task.Run)
 	took := 30*time.Millisecond + time.Duration(w.dice.Int64N(int64(400*time.Millisecond)))
 	if w.hit(SlowVendors) {
 		took += time.Duration(w.dice.Int64N(int64(egress.Timeout - time.Second)))
