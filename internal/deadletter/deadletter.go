@@ -71,6 +71,10 @@ const (
 	// redrive that refused it.
 	refusedHide = time.Hour
 	batch       = 10
+	// takes is how often a queue is asked before it counts as empty, and
+	// patience about how often a redrive waits for what is hidden.
+	takes    = 3
+	patience = 4
 	// youngLimit and oldLimit bound one pass over a queue. Queues deliver the
 	// oldest about first: after so many young ones no old one is expected.
 	youngLimit = 200
@@ -173,9 +177,25 @@ func (d Desk) redrive(ctx context.Context, j job.Job) (job.Part, error) {
 		p.Done, p.Summary = true, fmt.Sprintf("%d messages would go back to %s; the oldest seen is %s old (message %s)", l.Count, q.Name, l.Age, l.Sample)
 		return p, err
 	}
-	ms, err := d.SQS.Take(ctx, q.Dead, batch, hide)
-	if err != nil {
-		return job.Part{}, err
+	var ms []Message
+	for range takes {
+		if ms, err = d.SQS.Take(ctx, q.Dead, batch, hide); err != nil {
+			return job.Part{}, err
+		}
+		if len(ms) > 0 {
+			break
+		}
+	}
+	if len(ms) == 0 {
+		// What somebody else took, and did not delete, is shown again soon.
+		left, err := d.SQS.Count(ctx, q.Dead)
+		if err != nil {
+			return job.Part{}, err
+		}
+		if left > j.Counts.Rejected && j.Parts-j.Counts.Read/batch < patience {
+			p.Wait = hide
+			return p, nil
+		}
 	}
 	for i, m := range ms {
 		p.Counts.Read++

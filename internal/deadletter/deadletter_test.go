@@ -207,6 +207,25 @@ func TestAMessageThatCannotGoBackStaysAndTheOthersGo(t *testing.T) {
 	}
 }
 
+// What somebody looked at and hid comes a little later.
+func TestARedriveWaitsForWhatIsHiddenAndNotForEver(t *testing.T) {
+	b := open(t)
+	b.fill("q-dead", "a", "b")
+	if _, err := b.f.Take(t.Context(), "q-dead", 10, 90*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.run("redrive", false, map[string]string{"queue": "q"}); j.State != job.Done || j.Counts.Applied != 2 {
+		t.Errorf("%+v", j)
+	}
+	b.fill("q-dead", "c")
+	if _, err := b.f.Take(t.Context(), "q-dead", 10, 12*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.run("redrive", false, map[string]string{"queue": "q"}); j.State != job.Done || j.Counts.Applied != 0 {
+		t.Errorf("%+v", j)
+	}
+}
+
 func TestAnEmptyQueueAndADryRunMoveNothing(t *testing.T) {
 	b := open(t)
 	if j := b.run("redrive", false, map[string]string{"queue": "q"}); j.State != job.Done || j.Summary != "q has no dead letters" {

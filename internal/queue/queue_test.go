@@ -42,9 +42,11 @@ func opened(t *testing.T, faults *awsfault.Injector) (plain *sqs.Client, faulty 
 func driver(t *testing.T, faults *awsfault.Injector) drivertest.Driver {
 	t.Helper()
 	c, q, url := opened(t, faults)
+	letters, err := c.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("letters")})
+	must(t, err)
 	return drivertest.Driver{
 		Repeats: true, // a connection may break at any time, and a standard queue takes a message twice
-		Letters: q, URL: url,
+		Letters: q, URL: *letters.QueueUrl,
 		Send: func(ctx context.Context, group string, v any, delay time.Duration) error {
 			return q.Send(ctx, url, group, v, delay)
 		},

@@ -31,6 +31,13 @@ func (q Queues) Take(ctx context.Context, url string, n int, hide time.Duration)
 	}
 	var out []deadletter.Message
 	for _, m := range res.Messages {
+		if hide <= 0 {
+			// A receive cannot ask for no hiding: the SDK leaves a zero out, and
+			// the queue's own time would follow.
+			if _, err := q.Client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+				return nil, fmt.Errorf("showing a message again: %w", err)
+			}
+		}
 		ms, err := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("reading when message %s was sent: %w", aws.ToString(m.MessageId), err)

@@ -26,8 +26,9 @@ func TestAQueueInMemoryPassesTheSuite(t *testing.T) {
 		now := start
 		q := memory.New(memory.Options{Now: func() time.Time { return now }, Dice: rand.New(rand.NewPCG(1, 2))})
 		q.Create("q", memory.Settings{})
+		q.Create("letters", memory.Settings{Hidden: 30 * time.Second})
 		return drivertest.Driver{
-			Letters: q, URL: "q",
+			Letters: q, URL: "letters",
 			Send: func(ctx context.Context, group string, v any, delay time.Duration) error {
 				return q.Send(ctx, "q", group, v, delay)
 			},
