@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/boot"
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/queue"
 	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 )
@@ -152,9 +153,24 @@ func (c named) change(ctx context.Context, s streams, verb string, do func(*rate
 			return fmt.Errorf("the connection was changed, but that could not be written down: %w", err)
 		}
 	}
+	woken := 0
+	if changed && verb == "resume" {
+		// What rests because of the connection goes on now, not when it is due.
+		tasks, err := p.Life().Postponed(ctx, t, now.Add(rate.LongestRest+time.Minute))
+		if err == nil {
+			err = queue.SendAll(ctx, p.Queues, p.Env("RESUME_QUEUE"), tasks)
+		}
+		if err != nil {
+			return fmt.Errorf("the connection goes on, but what waits for it was not woken and follows within %s: %w", rate.LongestRest, err)
+		}
+		woken = len(tasks)
+	}
 	x = stateOf(st, x.Connector, x.Limits, now)
+	if woken > 0 && !c.JSON {
+		_, _ = fmt.Fprintf(s.out, "%d documents that rest go on now, at the connection's rate\n", woken)
+	}
 	if c.JSON {
-		return printJSON(s.out, map[string]any{"connection": x, "changed": changed})
+		return printJSON(s.out, map[string]any{"connection": x, "changed": changed, "woken": woken})
 	}
 	before := ""
 	if !changed {

@@ -164,3 +164,31 @@ func TestAnIllegalMoveIsRefused(t *testing.T) {
 		t.Errorf("err = %v", err)
 	}
 }
+
+func (o *one) Due(_ context.Context, shard int, before time.Time, _ int) ([]DueItem, error) {
+	if shard != 3 || o.head.Due.After(before) {
+		return nil, nil
+	}
+	return []DueItem{{Key: o.head.Key, Due: o.head.Due}}, nil
+}
+
+func TestWhatRestsAfterAFailureCanBeWokenBeforeItIsDue(t *testing.T) {
+	l, o, task := newLife(t)
+	for name, c := range map[string]struct {
+		change func(*Head)
+		woken  int
+	}{
+		"postponed":        {func(h *Head) { h.Attempt = 1 }, 1},
+		"waits for others": {func(*Head) {}, 0},
+		"parked":           {func(h *Head) { h.Attempt, h.Parked = 1, "x" }, 0},
+		"due much later":   {func(h *Head) { h.Attempt, h.Due = 1, noon.Add(time.Hour) }, 0},
+	} {
+		was := o.head
+		c.change(&o.head)
+		got, err := l.Postponed(t.Context(), task.Tenant, noon.Add(time.Minute))
+		if err != nil || len(got) != c.woken || (c.woken > 0 && got[0] != (Task{Schema: 1, Tenant: task.Tenant, Type: Order, ID: "o1", Run: 2})) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		o.head = was
+	}
+}

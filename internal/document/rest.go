@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/retail"
 )
 
 // Rest ends a run that failed: what time can mend is postponed, everything
@@ -46,6 +47,34 @@ func (l Life) Wake(ctx context.Context, t Task) (next Task, ok bool, err error) 
 	// it is looked at.
 	return l.take(ctx, t.Key(), func(h Head) bool { return !h.Due.IsZero() && !h.Due.After(l.Now()) })
 }
+
+// Postponed lists a retailer's documents that rest after a failure until a time:
+// what held them may be over sooner.
+func (l Life) Postponed(ctx context.Context, t retail.Tenant, until time.Time) (tasks []Task, err error) {
+	for shard := range Shards {
+		items, err := l.Store.Due(ctx, shard, until, postponedAtOnce)
+		if err != nil {
+			return nil, fmt.Errorf("listing what is due in shard %d: %w", shard, err)
+		}
+		for _, it := range items {
+			if it.Key.Tenant != t {
+				continue
+			}
+			h, err := l.Store.Head(ctx, it.Key)
+			if err != nil {
+				return nil, fmt.Errorf("reading the head of %s %s: %w", it.Key.Type, it.Key.ID, err)
+			}
+			if h.Open() && h.Parked == "" && h.Attempt > 0 && !h.Due.After(until) {
+				tasks = append(tasks, Task{Schema: retail.SchemaVersion, Tenant: t, Type: h.Type, ID: h.ID, Run: h.Run})
+			}
+		}
+	}
+	return tasks, nil
+}
+
+// postponedAtOnce bounds what one call wakes of a shard; the due times of the
+// others bring them back.
+const postponedAtOnce = 1000
 
 // Overdue lists documents whose due time has passed, up to limit a shard, and
 // how late the latest of them is.

@@ -53,6 +53,10 @@ type State struct {
 	Version    int64 // optimistic lock: the version that a change replaces
 }
 
+// LongestRest is how far ahead a document may rest because of a connection that
+// was paused, or whose circuit was open.
+const LongestRest = longestOpen
+
 const (
 	// threshold is how many failures in a row open the circuit. A refused
 	// credential opens it at once: the next request would be refused too.
@@ -63,8 +67,7 @@ const (
 	// slotTime is longer than any task, so that only the dead lose a slot.
 	slotTime  = 100 * time.Second
 	probeTime = 30 * time.Second
-	// pauseWait is how soon a paused connection is asked for again.
-	pauseWait = 5 * time.Minute
+	pauseWait = LongestRest / 2
 	// slotWait is how soon whoever found no slot comes again.
 	slotWait = 2 * time.Second
 )
