@@ -3,6 +3,8 @@ package document
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,5 +192,40 @@ func TestWhatRestsAfterAFailureCanBeWokenBeforeItIsDue(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		o.head = was
+	}
+}
+
+func TestTheWaitOfAnAttemptIsBetweenHalfAndTheWholeOfItsStep(t *testing.T) {
+	l, _, _ := newLife(t)
+	for attempt, step := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 5: 32 * time.Second, 9: 512 * time.Second, 10: 10 * time.Minute, 11: 10 * time.Minute, 99: 10 * time.Minute} {
+		var span time.Duration
+		l.Jitter = func(d time.Duration) time.Duration { span = d; return 0 }
+		least := l.Wait(attempt, 0)
+		l.Jitter = func(d time.Duration) time.Duration { return d }
+		if most := l.Wait(attempt, 0); least != step/2 || span != step/2 || most != step {
+			t.Errorf("attempt %d waits from %s to %s, jittered by %s", attempt, least, most, span)
+		}
+	}
+}
+
+func TestAReasonIsTheFaultsWithinItsBounds(t *testing.T) {
+	whole := strings.Repeat("é", 250) // 500 bytes
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a fault":   {fmt.Errorf("outer: %w", fault.New(fault.Permanent, fault.Internal, "inner")), "inner"},
+		"no fault":  {errors.New("plain"), "plain"},
+		"as long":   {errors.New(whole), whole},
+		"too long":  {errors.New(whole + "x"), whole + "…"},
+		"cut in é?": {errors.New("x" + whole), "x" + strings.Repeat("é", 249) + "…"},
+	} {
+		if got := Reason(c.err); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	l, o, _ := newLife(t)
+	if _, err := l.Postpone(t.Context(), o.head, errors.New("plain")); err != nil || o.steps[0].Data["class"] != "" || o.steps[0].Data["reason"] != "plain" {
+		t.Errorf("%+v, %v", o.steps, err)
 	}
 }

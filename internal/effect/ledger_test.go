@@ -284,3 +284,88 @@ func TestAWriteWithoutAPermitIsRefused(t *testing.T) {
 		t.Errorf("err = %v", err)
 	}
 }
+
+func (w *world) record() Record {
+	w.Helper()
+	r, err := w.ledger.Store.Effect(w.Context(), w.effect.Subject, w.effect.Key)
+	if err != nil || r == nil {
+		w.Fatal(r, err)
+	}
+	return *r
+}
+
+func TestAttemptsAreCounted(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail = []error{fault.New(fault.Retryable, fault.RateLimited, "429"), fault.New(fault.Retryable, fault.RateLimited, "429")}
+	for range 3 {
+		_ = w.do()
+	}
+	if r := w.record(); r.Attempts != 3 || r.Status != Confirmed {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestNothingIsBegunThatTheInvocationCouldNotFinish(t *testing.T) {
+	for left, sent := range map[time.Duration]int{minimumTime - time.Nanosecond: 0, minimumTime: 1} {
+		w := newWorld(t)
+		ctx := deadline{t.Context(), w.now.Add(left)}
+		_, err := w.ledger.Do(ctx, w.effect)
+		if w.vendor.done != sent || (sent == 0) != (fault.RetryAfterOf(err) > 0) {
+			t.Errorf("with %s left it was sent %d times: %v", left, w.vendor.done, err)
+		}
+		if r, _ := w.ledger.Store.Effect(t.Context(), w.effect.Subject, w.effect.Key); (r != nil) != (sent > 0) {
+			t.Errorf("with %s left the intent is %+v", left, r)
+		}
+	}
+}
+
+// deadline is a context whose end the ledger's own clock decides.
+type deadline struct {
+	context.Context
+	at time.Time
+}
+
+func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
+
+func TestADoubtIsDecidedByAHumanAndACertaintyIsNot(t *testing.T) {
+	happened := &Receipt{Ref: "9"}
+	for name, c := range map[string]struct {
+		status  Status
+		leased  bool
+		receipt *Receipt
+		want    Status
+		refused bool
+	}{
+		"unknown, happened":            {Unknown, false, happened, Confirmed, false},
+		"unknown, did not":             {Unknown, false, nil, Refused, false},
+		"a dead sender's":              {Sending, false, nil, Refused, false},
+		"a living sender's":            {Sending, true, nil, Sending, true},
+		"confirmed, did not":           {Confirmed, false, nil, Confirmed, true},
+		"confirmed as something else":  {Confirmed, false, happened, Confirmed, true},
+		"refused, happened after all":  {Refused, false, happened, Refused, true},
+		"refused, decided so before":   {Refused, false, nil, Refused, false},
+		"confirmed, decided so before": {Confirmed, false, &Receipt{Ref: "7"}, Confirmed, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := Record{Subject: w.effect.Subject, Key: w.effect.Key, Status: c.status, Version: 1}
+			if c.status == Confirmed {
+				r.Receipt.Ref = "7"
+			}
+			if c.leased {
+				r.LeaseUntil = w.now.Add(time.Second)
+			}
+			if _, err := w.ledger.Store.Create(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			err := w.ledger.Decide(t.Context(), w.effect.Subject, w.effect.Key, c.receipt)
+			if got := w.record(); (err != nil) != c.refused || got.Status != c.want || (c.want == Confirmed && c.receipt == happened && !c.refused && got.Receipt.Ref != "9") {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	w := newWorld(t)
+	if err := w.ledger.Decide(t.Context(), w.effect.Subject, "never", nil); fault.Of(err) == nil || fault.Of(err).Class != fault.MissingReference {
+		t.Errorf("%v", err)
+	}
+}
