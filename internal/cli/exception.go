@@ -75,11 +75,21 @@ func (c exceptions) Run(ctx context.Context, s streams) error {
 		return printJSON(s.out, all)
 	}
 	causes := exception.Causes(all)
+	// What no function could take in is nobody's document, and work all the same.
+	letters, err := p.DeadLetters(ctx)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
-		return printJSON(s.out, map[string]any{"causes": causes, "exceptions": all})
+		return printJSON(s.out, map[string]any{"causes": causes, "exceptions": all, "dead_letters": letters})
+	}
+	for _, l := range letters {
+		_, _ = fmt.Fprintf(s.out, "%s  %d dead letters  oldest: %s\n  such as message %s\n  next: %s\n", l.Queue, l.Count, l.Age, l.Sample, l.Action)
 	}
 	if len(all) == 0 {
-		_, err := fmt.Fprintln(s.out, "nothing is parked")
+		if len(letters) == 0 {
+			_, err = fmt.Fprintln(s.out, "nothing is parked")
+		}
 		return err
 	}
 	if c.Each {
