@@ -293,7 +293,7 @@ func (w *world) willShip(h *warehouse, r *released) {
 		if len(lines) == 0 {
 			continue
 		}
-		w.soon(plan.ShipIn+time.Duration(i)*time.Second*time.Duration(plan.Number%7), func() { w.ship(t, r, lines) })
+		w.soon(plan.ShipIn+time.Duration(i)*20*time.Second*time.Duration(plan.Number%7), func() { w.ship(t, r, lines) })
 	}
 }
 
@@ -342,7 +342,7 @@ func (w *world) wakeSweeper() {
 			return
 		}
 		w.spawn("schedule", 0, func() {
-			_, died := w.invoke("document-sweep", timeouts["document-sweep"], document.Task{}, w.skewed(), w.sweep)
+			died, _ := w.invoke("document-sweep", timeouts["document-sweep"], document.Task{}, w.skewed(), w.sweep)
 			w.tell("swept %s", died)
 			w.wakeSweeper()
 		})
@@ -376,7 +376,7 @@ func (w *world) reconcile() {
 		}
 	} else {
 		w.spawn("schedule", 0, func() {
-			err, died := w.invoke("order-reconcile", timeouts["order-reconcile"], document.Task{}, w.skewed(), func(ctx context.Context) error {
+			died, err := w.invoke("order-reconcile", timeouts["order-reconcile"], document.Task{}, w.skewed(), func(ctx context.Context) error {
 				var failed []error
 				for _, t := range w.tenants {
 					_, _, err := w.recon.Look(ctx, t.id, "shop", 1000)

@@ -318,7 +318,7 @@ func (e *engine) die(why string) {
 
 // invoke runs a function in the current coroutine until it returns, dies or
 // runs out of time; died names the error that its caller sees then.
-func (e *engine) invoke(name string, timeout time.Duration, task document.Task, skew time.Duration, f func(ctx context.Context) error) (err error, died string) {
+func (e *engine) invoke(name string, timeout time.Duration, task document.Task, skew time.Duration, f func(ctx context.Context) error) (died string, err error) {
 	p, outer, outerName := e.cur, e.cur.inv, e.cur.name
 	p.inv = &invocation{name: name, began: e.now, deadline: e.now + timeout, task: task, skew: skew}
 	if p.name = name; e.trace != nil {
@@ -334,9 +334,9 @@ func (e *engine) invoke(name string, timeout time.Duration, task document.Task, 
 		if !ok || strings.HasPrefix(c.reason, "the course") {
 			panic(r)
 		}
-		err, died = nil, c.reason
+		died, err = c.reason, nil
 	}()
-	return f(deadline{context.Background(), epoch.Add(p.inv.deadline + skew)}), ""
+	return "", f(deadline{context.Background(), epoch.Add(p.inv.deadline + skew)})
 }
 
 // deadline is a context of virtual time: nobody cancels it, because an

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,12 +112,15 @@ func Shrink(f Failure, machines map[string]*Machine) Failure {
 }
 
 // Report writes the shortest trace of a failure, and how to repeat it.
-func Report(out io.Writer, f Failure, machines map[string]*Machine) {
+func Report(out io.Writer, f Failure, machines map[string]*Machine) error {
 	small := Shrink(f, machines)
-	fmt.Fprintf(out, "%s\nreduced to: %s\n", f.Problem, small.Scenario)
+	var b strings.Builder
+	b.WriteString(f.Problem.String() + "\nreduced to: " + small.Scenario.String() + "\n")
 	for _, o := range small.Scenario.Orders {
-		fmt.Fprintf(out, "order: %+v\n", o)
+		fmt.Fprintf(&b, "order: %+v\n", o)
 	}
-	Run(small.Scenario, machines, out)
-	fmt.Fprintf(out, "repeat it with: make simulate SEED=%d TRACE=/dev/stdout\n", f.Scenario.Seed)
+	Run(small.Scenario, machines, &b)
+	fmt.Fprintf(&b, "repeat it with: make simulate SEED=%d TRACE=/dev/stdout\n", f.Scenario.Seed)
+	_, err := io.WriteString(out, b.String())
+	return err
 }

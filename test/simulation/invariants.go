@@ -140,6 +140,35 @@ func (w *world) checkRelease(h *warehouse, rel retail.Release) {
 	}
 }
 
+// invoiceComesLast: an order is invoiced once all of it has left.
+func (w *world) invoiceComesLast(e *erp, so effect.Receipt) {
+	sale := e.sale(so.Ref)
+	for _, t := range w.tenants {
+		if t.id != e.tenant || sale == nil {
+			continue
+		}
+		units := int64(0)
+		for _, r := range t.wms.released {
+			if o := t.shop.placed(sale.of); o == nil || r.rel.OrderNumber != o.order.Number {
+				continue
+			}
+			for _, l := range r.rel.Lines {
+				units += l.Quantity
+			}
+			for _, p := range t.wms.parcels {
+				for _, l := range p.shipment.Lines {
+					if p.of == r {
+						units -= l.Quantity
+					}
+				}
+			}
+		}
+		if units != 0 {
+			w.fail("invoiceComesLast", "%s is to invoice %s, of which %d pieces have not left", e, so.Ref, units)
+		}
+	}
+}
+
 // beforeCommit looks at what is about to be written.
 func (w *world) beforeCommit(t document.Transaction) { w.oneConsumerAnEvent(t) }
 
@@ -340,10 +369,11 @@ func (w *world) everyAcknowledgedEventEnds() {
 	}
 }
 
-// nothingWaitsBehindNobody: events wait only behind a document that is parked.
+// nothingWaitsBehindNobody: events wait only behind a document that is parked,
+// or behind one that its channel has canceled, to which they add nothing.
 func (w *world) nothingWaitsBehindNobody() {
 	for _, k := range w.order {
-		if h := w.heads[k]; h.Parked == "" && h.Open() && h.Waiting > 0 {
+		if h := w.heads[k]; h.Parked == "" && h.State != retail.Canceled && h.Waiting > 0 {
 			w.fail("nothingWaitsBehindNobody", "%d events wait behind %s %s, which goes on without them", h.Waiting, k.Type, k.ID)
 		}
 	}
@@ -355,7 +385,7 @@ func (w *world) everyOrderIsFound() {
 	for _, t := range w.tenants {
 		for _, o := range t.shop.orders {
 			heard := slices.ContainsFunc(w.events, func(d *delivery) bool { return d.orders == o && d.acked })
-			if o.plan.Kind == Garbage && !(w.mended && heard) {
+			if o.plan.Kind == Garbage && (!w.mended || !heard) {
 				continue
 			}
 			h, found := w.head(t.id, "shop", "order", o.order.ExternalID)

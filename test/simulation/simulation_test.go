@@ -3,8 +3,6 @@ package simulation
 import (
 	"bytes"
 	"flag"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 )
@@ -22,12 +20,6 @@ func machines(t testing.TB) map[string]*Machine {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// tail is the end of what was written.
-func tail(s string, lines int) string {
-	all := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // base is one order that nothing befalls.
@@ -53,7 +45,9 @@ func TestSeeds(t *testing.T) {
 	t.Log(stats)
 	if failure != nil {
 		var out bytes.Buffer
-		Report(&out, *failure, m)
+		if err := Report(&out, *failure, m); err != nil {
+			t.Error(err)
+		}
 		t.Fatalf("seed %d: %s", failure.Scenario.Seed, out.String())
 	}
 }
@@ -65,7 +59,7 @@ func TestASeedHasOneTrace(t *testing.T) {
 		Run(Plan(seed), m, &a)
 		Run(Plan(seed), m, &b)
 		if !bytes.Equal(a.Bytes(), b.Bytes()) {
-			t.Fatal(fmt.Sprintf("seed %d has two traces", seed))
+			t.Fatalf("seed %d has two traces", seed)
 		}
 	}
 }

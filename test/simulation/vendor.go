@@ -471,6 +471,7 @@ func (e *erp) ShipmentPosted(_ context.Context, so effect.Receipt, s retail.Ship
 }
 
 func (e *erp) PostInvoice(_ context.Context, p effect.Permit, so effect.Receipt) (effect.Receipt, error) {
+	e.w.invoiceComesLast(e, so)
 	return e.write("post invoice", p, so.Ref, func(visible time.Duration) effect.Receipt {
 		r := e.keep("oneInvoiceAnOrder", &e.invoices, "invoice", so.Ref, "", visible)
 		if sale := e.sale(so.Ref); sale != nil {
@@ -499,10 +500,9 @@ type released struct {
 
 // parcel is one parcel that has left.
 type parcel struct {
-	shipment  retail.Shipment
-	of        *released
-	announced bool
-	acked     bool
+	shipment retail.Shipment
+	of       *released
+	acked    bool
 }
 
 func (p *parcel) raw() []byte {

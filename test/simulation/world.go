@@ -456,7 +456,7 @@ func (x *execution) once(name string, timeout time.Duration, input []byte) *task
 		w.fail("machinesAreCarriedOut", "there is no function %s", name)
 		return &taskError{"States.Runtime", ""}
 	}
-	err, died := w.invoke(name, timeout, x.t, w.skewed(), func(ctx context.Context) error {
+	died, err := w.invoke(name, timeout, x.t, w.skewed(), func(ctx context.Context) error {
 		err := f(ctx, input)
 		w.done(ctx)
 		return err
@@ -547,7 +547,7 @@ func (w *world) receive(queue string) {
 	}
 	w.spawn(queue, 0, func() {
 		var res events.SQSEventResponse
-		err, died := w.invoke(queue, timeouts[queue], document.Task{}, w.skewed(), func(ctx context.Context) (err error) {
+		died, err := w.invoke(queue, timeouts[queue], document.Task{}, w.skewed(), func(ctx context.Context) (err error) {
 			res, err = w.batches[queue](ctx, batch)
 			return err
 		})
@@ -577,7 +577,7 @@ func (w *world) deliver(d *delivery, attempt int) {
 		h.Set("X-Topic", d.topic)
 		h.Set("X-Event", d.event)
 		status := 0
-		_, died := w.invoke("webhook-receive", timeouts["webhook-receive"], document.Task{}, w.skewed(), func(ctx context.Context) error {
+		died, _ := w.invoke("webhook-receive", timeouts["webhook-receive"], document.Task{}, w.skewed(), func(ctx context.Context) error {
 			out := w.receiver.Receive(ctx, d.tenant.id.String()+".token-"+d.conn, h, d.body)
 			status = out.Status
 			if status == http.StatusOK && out.Reason != "" {
@@ -632,10 +632,7 @@ func (w *world) announce(d *delivery) {
 }
 
 // logs is where functions log; nothing personal may arrive.
-type logs struct {
-	w    *world
-	with []slog.Attr
-}
+type logs struct{ w *world }
 
 func (l logs) Enabled(context.Context, slog.Level) bool { return true }
 func (l logs) Handle(_ context.Context, r slog.Record) error {

@@ -36,7 +36,9 @@ func run(seed uint64, trace string, first uint64, seeds int) error {
 	if failure == nil {
 		return nil
 	}
-	simulation.Report(os.Stdout, *failure, machines)
+	if err := simulation.Report(os.Stdout, *failure, machines); err != nil {
+		return err
+	}
 	return fmt.Errorf("seed %d fails: %s", failure.Scenario.Seed, failure.Problem.Invariant)
 }
 
