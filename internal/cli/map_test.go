@@ -43,7 +43,7 @@ func stack(t *testing.T) (*dynamo.Store, aws.Config, string, retail.Tenant) {
 		t.Setenv(k, v)
 	}
 	store := dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"], Inbox: out["InboxTable"],
-		Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"], Config: out["ConfigTable"], Credentials: out["CredentialsTable"]})
+		Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"], Config: out["ConfigTable"], Credentials: out["CredentialsTable"], Rates: out["RatesTable"]})
 	north, err := retail.ParseTenant("north")
 	must(t, err)
 	must(t, store.PutRetailer(t.Context(), tenancy.Retailer{Schema: 1, Tenant: north, Name: "North", Version: 1, Connections: []tenancy.Connection{

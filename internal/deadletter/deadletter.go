@@ -95,6 +95,9 @@ type Letters struct {
 func (d Desk) Letters(ctx context.Context) ([]Letters, error) {
 	out := []Letters{}
 	for _, q := range d.Queues {
+		if q.Dead == "" {
+			continue // a stack of before this queue
+		}
 		l, err := d.look(ctx, q)
 		if err != nil {
 			return out, err
