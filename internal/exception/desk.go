@@ -294,7 +294,9 @@ func (d Desk) Cancel(ctx context.Context, t retail.Tenant, id string, a Actor) (
 		if err := d.unknownElsewhere(ctx, *x, h); err != nil {
 			return "", err
 		}
-		if h.State == retail.Sourcing {
+		// A run that died may have reserved for an accepted order what it never
+		// got to say.
+		if h.State == retail.Sourcing || h.State == retail.Accepted {
 			if err := d.Unreserve(ctx, h); err != nil {
 				return "", fmt.Errorf("giving back the order's stock: %w", err)
 			}
