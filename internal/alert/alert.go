@@ -26,7 +26,7 @@ type Kind string
 // The kinds.
 const (
 	Stopped    Kind = "documents_stopped"  // a cause has parked documents or deliveries
-	Credential Kind = "credential_refused" // a vendor refuses a connection's credential
+	Credential Kind = "credential_refused" // #nosec G101 -- the name of a kind: a vendor refuses a connection's credential
 	DeadLetter Kind = "dead_letters"       // a queue gave messages up
 	Stuck      Kind = "documents_overdue"  // documents that nothing takes up
 	Hole       Kind = "proof_hole"         // a channel lists more than is accounted for

@@ -103,6 +103,19 @@ func Limits(c tenancy.Connection) rate.Limits {
 	return catalog.Limits(c.Connector)
 }
 
+// Ready says why nothing can be asked of a connection now.
+func (c *Connections) Ready(ctx context.Context, t retail.Tenant, connection string) error {
+	r, err := c.Retailer(ctx, t)
+	if err != nil {
+		return err
+	}
+	conn, ok := r.Connection(connection)
+	if !ok {
+		return nil // opening it says so
+	}
+	return c.Rates.Gate(rate.Key{Tenant: t, Connection: connection}, Limits(conn)).Ready(ctx)
+}
+
 // Open implements flow.Connections.
 func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection string) (any, error) {
 	key, now := openKey{t, connection}, c.Now()

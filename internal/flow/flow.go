@@ -27,6 +27,18 @@ type Connections interface {
 	Route(ctx context.Context, t retail.Tenant, channel string) (Route, error)
 }
 
+// Ready says without asking the vendor why nothing can be asked of a connection
+// now, where that is known. What must be looked up elsewhere before a write need
+// not be looked up while the write is impossible.
+func Ready(ctx context.Context, c Connections, t retail.Tenant, connection string) error {
+	if r, ok := c.(interface {
+		Ready(ctx context.Context, t retail.Tenant, connection string) error
+	}); ok {
+		return r.Ready(ctx, t, connection)
+	}
+	return nil
+}
+
 // Port opens a connection and requires one capability of it.
 func Port[P any](ctx context.Context, c Connections, t retail.Tenant, connection, capability string) (P, error) {
 	var none P

@@ -89,6 +89,24 @@ func (gate *Gate) Enter(ctx context.Context) error {
 	}
 }
 
+// Ready says why no request would pass now, and takes nothing.
+func (gate *Gate) Ready(ctx context.Context) error {
+	gate.mu.Lock()
+	defer gate.mu.Unlock()
+	now := gate.g.Now()
+	if now.Before(gate.lease.Until) && gate.lease.Tokens != 0 {
+		return nil
+	}
+	if err := gate.read(ctx); err != nil {
+		return err
+	}
+	s := gate.seen
+	if _, _, refused := s.Take(now, Limits{}, gate.holder, 0); refused != nil {
+		return refused
+	}
+	return nil
+}
+
 func (gate *Gate) enter(ctx context.Context) error {
 	gate.mu.Lock()
 	defer gate.mu.Unlock()

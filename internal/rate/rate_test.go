@@ -199,6 +199,30 @@ func TestAProbeThatDiedIsTakenOver(t *testing.T) {
 	}
 }
 
+func TestLookingWhetherAnythingWouldPassTakesNothing(t *testing.T) {
+	w := newWorld(t)
+	g := w.instance("a").Gate(w.key, rate.Limits{PerSecond: 0.001, Burst: 1, InFlight: 1})
+	for range 3 {
+		if err := g.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := w.state(t); s.Version != 0 {
+		t.Errorf("looking changed %+v", s)
+	}
+	other := w.instance("b").Gate(w.key, rate.Limits{})
+	for range 5 {
+		_ = other.Enter(t.Context())
+		other.Leave(t.Context(), down)
+	}
+	if err := g.Ready(t.Context()); err == nil || fault.RetryAfterOf(err) <= 0 {
+		t.Errorf("with an open circuit: %v", err)
+	}
+	if err := g.Enter(t.Context()); err == nil {
+		t.Error("entered through an open circuit")
+	}
+}
+
 func TestAPauseHoldsUntilItIsResumed(t *testing.T) {
 	w := newWorld(t)
 	g := w.instance("a")

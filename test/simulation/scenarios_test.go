@@ -107,11 +107,11 @@ func down(orders int) Scenario {
 }
 
 // What an outage of four hours may multiply calls by: of the vendor that is
-// down (retryAmplification), and of the others. Orders that wait are asked for
-// again at their channel by every attempt, so that the others' bound is wide.
+// down (retryAmplification), and of the others. An order that waits is asked for
+// again at its channel while the ERP may be tried, and once it is back.
 const (
 	amplification = 1.1
-	elsewhere     = 30.0
+	elsewhere     = 4.0
 )
 
 func TestRetriesDoNotMultiplyDuringAnOutage(t *testing.T) {

@@ -269,6 +269,11 @@ func (c connections) Open(_ context.Context, t retail.Tenant, connection string)
 	return nil, fault.New(fault.Permanent, fault.Configuration, "there is no such connection").At("connection", connection)
 }
 
+// Ready implements what flow.Ready asks.
+func (c connections) Ready(ctx context.Context, t retail.Tenant, connection string) error {
+	return c.w.gate(&vendor{tenant: t, conn: connection}).Ready(ctx)
+}
+
 func (c connections) Route(ctx context.Context, t retail.Tenant, channel string) (flow.Route, error) {
 	x := c.tenant(t)
 	if x == nil {

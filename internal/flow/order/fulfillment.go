@@ -277,7 +277,7 @@ func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
 	if err != nil || w.head.State != retail.Sourcing {
 		return err
 	}
-	if err := f.notCanceled(ctx, w); err != nil {
+	if err := f.notCanceled(ctx, w, w.route.ERP); err != nil {
 		return err
 	}
 	person, err := f.person(ctx, w.head.Key)
@@ -379,7 +379,11 @@ func (f Fulfillment) person(ctx context.Context, k document.Key) (retail.Person,
 
 // notCanceled stops an order that was canceled after its ERP order or its
 // reservation was begun: a canceled order is never released.
-func (f Fulfillment) notCanceled(ctx context.Context, w loaded) error {
+func (f Fulfillment) notCanceled(ctx context.Context, w loaded, target string) error {
+	// While the target is out of reach, the channel is not asked at every attempt.
+	if err := flow.Ready(ctx, f.Connections, w.head.Tenant, target); err != nil {
+		return err
+	}
 	canceled, err := f.canceled(ctx, w)
 	if err != nil {
 		return err
@@ -415,7 +419,7 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	if err != nil || w.head.State != retail.Sourcing {
 		return err
 	}
-	if err := f.notCanceled(ctx, w); err != nil {
+	if err := f.notCanceled(ctx, w, w.route.Warehouse); err != nil {
 		return err
 	}
 	person, err := f.person(ctx, w.head.Key)
