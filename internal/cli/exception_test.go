@@ -32,7 +32,7 @@ func TestExceptionsAreListedByCauseDecidedAndAudited(t *testing.T) {
 	store, _, _, north := stack(t)
 	opened := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
 	head := func(id, parked string) document.Head {
-		return document.Head{Key: document.Key{Tenant: north, Type: document.Order, ID: id}, Schema: 1, State: retail.Accepted, Run: 1, Parked: parked,
+		return document.Head{Key: document.Key{Tenant: north, Type: document.Order, ID: id}, Schema: 1, State: retail.Received, Run: 1, Parked: parked,
 			Connection: "shop", ExternalID: id, Number: "#" + id, Total: retail.Money{Amount: 1250, Currency: "USD"}, CreatedAt: opened, UpdatedAt: opened}
 	}
 	exception := func(id, doc string) document.Exception {
