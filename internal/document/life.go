@@ -123,6 +123,8 @@ func (l Life) take(ctx context.Context, k Key, fits func(Head) bool) (t Task, ok
 const (
 	firstWait = 2 * time.Second
 	maxWait   = 10 * time.Minute
+	// turnAttempt is the attempt from which a wait for a turn grows no more: 32 s.
+	turnAttempt = 5
 )
 
 // Wait is how long a document rests after its n-th failed attempt (1 first):
@@ -140,10 +142,17 @@ func (l Life) Wait(attempt int, asked time.Duration) time.Duration {
 // Postpone ends a run that failed in a way time can mend: it counts the
 // attempt and sets the due time. It returns how long to wait.
 func (l Life) Postpone(ctx context.Context, h Head, cause error) (time.Duration, error) {
-	h.Attempt++
-	wait := l.Wait(h.Attempt, fault.RetryAfterOf(cause))
+	f := fault.Of(cause)
+	attempt := h.Attempt + 1
+	// To wait for one's turn is no failure: among many it may take many attempts,
+	// and whoever came first shall not wait the longest.
+	if f != nil && f.Class == fault.RateLimited {
+		attempt = min(attempt, turnAttempt)
+	}
+	h.Attempt = max(h.Attempt, attempt)
+	wait := l.Wait(attempt, fault.RetryAfterOf(cause))
 	data := map[string]string{"attempt": fmt.Sprint(h.Attempt), "wait_seconds": fmt.Sprint(int(wait.Seconds())), "reason": Reason(cause)}
-	if f := fault.Of(cause); f != nil {
+	if f != nil {
 		data["class"] = string(f.Class)
 	}
 	// The due time is the backstop of a delayed message that comes first.
@@ -154,7 +163,7 @@ func (l Life) Postpone(ctx context.Context, h Head, cause error) (time.Duration,
 	}
 	// One line of the timeline per outage, not per attempt: repeated waits are
 	// told at attempts 1, 2, 4, 8, …
-	if h.Attempt&(h.Attempt-1) != 0 {
+	if attempt&(attempt-1) != 0 {
 		c.Steps, c.Head.Sequence = nil, h.Sequence
 	}
 	return wait, l.Commit(ctx, c)

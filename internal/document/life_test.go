@@ -118,6 +118,25 @@ func TestWaitsGrowAndStayBounded(t *testing.T) {
 	}
 }
 
+// Among a crowd a document waits for its turn many times; that makes its next
+// wait no longer, and a failure after it waits as a failure does.
+func TestAWaitForATurnIsNoFailure(t *testing.T) {
+	l, o, _ := newLife(t)
+	l.Jitter = func(d time.Duration) time.Duration { return d }
+	for range 50 {
+		wait, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.RateLimited, "others talk to it").After(2*time.Second))
+		if err != nil || wait > 32*time.Second {
+			t.Fatalf("waits %s for a turn, %v", wait, err)
+		}
+	}
+	if o.head.Attempt != turnAttempt || len(o.steps) > 4 {
+		t.Errorf("attempt %d, %d entries", o.head.Attempt, len(o.steps))
+	}
+	if wait, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.Connectivity, "down")); err != nil || wait != 64*time.Second {
+		t.Errorf("a failure waits %s, %v", wait, err)
+	}
+}
+
 func TestALongOutageWritesFewTimelineEntries(t *testing.T) {
 	l, o, _ := newLife(t)
 	for range 64 {
