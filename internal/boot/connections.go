@@ -18,8 +18,13 @@ import (
 	"github.com/waybillhq/waybill/internal/tenancy"
 )
 
-// keep is how long configuration and credentials may be seen as they were.
-const keep = 60 * time.Second
+// keep is how long configuration and credentials may be seen as they were, and
+// lasting how long a connector serves while they are the same: what it
+// remembers, a session for one, is worth many requests.
+const (
+	keep    = 60 * time.Second
+	lasting = 15 * time.Minute
+)
 
 // Connections opens connections from the stored configuration. Its answers are
 // kept for a minute; failures are not kept.
@@ -39,6 +44,14 @@ type Connections struct {
 	rules     map[openKey]compiled
 	retailers map[retail.Tenant]kept[tenancy.Retailer]
 	opened    map[openKey]kept[any]
+	open      map[openKey]connector
+}
+
+// connector is an opened one, and what it was opened of.
+type connector struct {
+	opened any
+	of     string
+	until  time.Time
 }
 
 type kept[T any] struct {
@@ -133,19 +146,7 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	if !ok {
 		return nil, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", connection)
 	}
-	secrets := map[string]string{}
-	sealed, err := c.Store.Credential(ctx, t, connection)
-	switch {
-	case errors.Is(err, tenancy.ErrNotFound):
-		return nil, fault.Wrap(fault.Permanent, fault.Configuration, err, "opening the connection").At("connection", connection)
-	case err != nil:
-		return nil, err
-	}
-	if err := c.Sealer.Open(ctx, t, connection, sealed, &secrets); err != nil {
-		return nil, fmt.Errorf("opening the credential of %s: %w", connection, err)
-	}
-	client := c.Client.Through(c.Rates.Gate(rate.Key{Tenant: t, Connection: connection}, Limits(conn)))
-	opened, err := catalog.Open(conn.Connector, conn.Settings, secrets, client, c.Now)
+	opened, err := c.connector(ctx, key, conn, now)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +157,41 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 		c.opened = map[openKey]kept[any]{}
 	}
 	c.opened[key] = kept[any]{opened, now.Add(keep)}
+	return opened, nil
+}
+
+// connector opens a connection's connector, or returns the one that was opened
+// of the same settings and credential.
+func (c *Connections) connector(ctx context.Context, key openKey, conn tenancy.Connection, now time.Time) (any, error) {
+	sealed, err := c.Store.Credential(ctx, key.tenant, conn.ID)
+	switch {
+	case errors.Is(err, tenancy.ErrNotFound):
+		return nil, fault.Wrap(fault.Permanent, fault.Configuration, err, "opening the connection").At("connection", conn.ID)
+	case err != nil:
+		return nil, err
+	}
+	of := fmt.Sprintf("%q %q %q %v", conn.Connector, conn.Settings, sealed, Limits(conn))
+	c.mu.Lock()
+	k, ok := c.open[key]
+	c.mu.Unlock()
+	if ok && k.of == of && now.Before(k.until) {
+		return k.opened, nil
+	}
+	secrets := map[string]string{}
+	if err := c.Sealer.Open(ctx, key.tenant, conn.ID, sealed, &secrets); err != nil {
+		return nil, fmt.Errorf("opening the credential of %s: %w", conn.ID, err)
+	}
+	client := c.Client.Through(c.Rates.Gate(rate.Key{Tenant: key.tenant, Connection: conn.ID}, Limits(conn)))
+	opened, err := catalog.Open(conn.Connector, conn.Settings, secrets, client, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = map[openKey]connector{}
+	}
+	c.open[key] = connector{opened, of, now.Add(lasting)}
 	return opened, nil
 }
 
