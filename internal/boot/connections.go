@@ -105,7 +105,7 @@ func (c *Connections) Route(ctx context.Context, t retail.Tenant, channel string
 	if !ok {
 		return flow.Route{}, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no route for this channel").At("routes.channel", channel)
 	}
-	return flow.Route{Channel: w.Channel, ERP: w.ERP, Warehouse: w.Warehouse, Location: w.Location, ConfigVersion: r.Version}, nil
+	return flow.Route{Channel: w.Channel, ERP: w.ERP, Warehouse: w.Warehouse, Location: w.Location, ConfigVersion: r.Version, Policy: &r.Stock}, nil
 }
 
 // Limits are a connection's own, or its vendor's published ones.

@@ -208,22 +208,24 @@ func (l Life) Unpark(h Head, steps ...Step) (Change, Task, error) {
 var slaMinutes = map[fault.Class]int{
 	fault.Connectivity: 60, fault.RateLimited: 60, fault.Authentication: 120,
 	fault.Mapping: 240, fault.MissingReference: 240, fault.Validation: 240, fault.Address: 240,
-	fault.InventoryShortage: 240, fault.StateConflict: 240, fault.Duplicate: 480,
+	fault.InventoryShortage: 240, fault.ReservationUncovered: 240, fault.StockDrift: 240, fault.StateConflict: 240, fault.Duplicate: 480,
 	fault.TotalsDiffer: 240, fault.OutcomeUnknown: 60, fault.Configuration: 120, fault.Internal: 60,
 }
 
 var actions = map[fault.Class]string{
-	fault.Authentication:    "renew the connection's credential, then retry",
-	fault.Mapping:           "map or create the value in the target system, then retry",
-	fault.MissingReference:  "create the referenced record, then retry",
-	fault.Validation:        "correct the document at its source or edit it here, then retry",
-	fault.Address:           "complete the address, then retry",
-	fault.InventoryShortage: "receive stock or cancel the line, then retry",
-	fault.StateConflict:     "look at the document in both systems, then retry or cancel",
-	fault.Duplicate:         "decide which record is the right one, then resolve",
-	fault.TotalsDiffer:      "compare both columns, correct the wrong one, then retry",
-	fault.OutcomeUnknown:    "look in the target system, then confirm or resend",
-	fault.Configuration:     "correct the connection's configuration, then retry",
+	fault.Authentication:       "renew the connection's credential, then retry",
+	fault.Mapping:              "map or create the value in the target system, then retry",
+	fault.MissingReference:     "create the referenced record, then retry",
+	fault.Validation:           "correct the document at its source or edit it here, then retry",
+	fault.Address:              "complete the address, then retry",
+	fault.InventoryShortage:    "receive stock or cancel the line, then retry",
+	fault.ReservationUncovered: "find the goods and count again, or cancel one of the orders that hold them (waybill stock SKU), then resolve",
+	fault.StockDrift:           "count the position again, then resolve",
+	fault.StateConflict:        "look at the document in both systems, then retry or cancel",
+	fault.Duplicate:            "decide which record is the right one, then resolve",
+	fault.TotalsDiffer:         "compare both columns, correct the wrong one, then retry",
+	fault.OutcomeUnknown:       "look in the target system, then confirm or resend",
+	fault.Configuration:        "correct the connection's configuration, then retry",
 }
 
 // NewException describes a classified error as open work.

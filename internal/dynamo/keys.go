@@ -43,6 +43,12 @@ const (
 
 	activityKey = "ACTIVITY"
 
+	// Of one SKU, in this order.
+	demandPrefix   = "DEMAND#"
+	holdPrefix     = "HOLD#"
+	movementPrefix = "MOVE#"
+	positionPrefix = "POS#"
+
 	jobPrefix = "J#"
 	// jobShard is the one partition of the index of due jobs: a stack has some
 	// hundreds of jobs at a time, where a partition takes a thousand writes a
@@ -87,11 +93,14 @@ func mapPiecesPK(t retail.Tenant, conn string, k mapping.Kind) string {
 	return t.Key("MAP", conn, string(k))
 }
 func skuPK(t retail.Tenant, sku string) string { return t.Key("S", bounded(sku)) }
-func positionSK(location string) string        { return "POS#" + location }
+func positionSK(location string) string        { return positionPrefix + location }
 func holdSK(order, line, location string) string {
-	return "HOLD#" + order + "#" + bounded(line) + "#" + location
+	return holdPrefix + order + "#" + bounded(line) + "#" + location
 }
-func movementSK(hash string) string                        { return "MOVE#" + hash }
+func movementSK(hash string) string                        { return movementPrefix + hash }
+func demandSK(order, line string) string                   { return demandPrefix + order + "#" + bounded(line) }
+func locationPK(t retail.Tenant, location string) string   { return t.Key("L", location) }
+func daySK(day string) string                              { return "DAY#" + day }
 func jobPK(t retail.Tenant) string                         { return t.Key("JOB") }
 func activityPK(t retail.Tenant, connection string) string { return t.Key("ACTIVITY", connection) }
 func proofPK(t retail.Tenant, connection string) string    { return t.Key("PROOF", connection) }

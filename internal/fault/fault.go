@@ -37,12 +37,16 @@ const (
 	Validation        Class = "validation"
 	Address           Class = "address"
 	InventoryShortage Class = "inventory_shortage"
-	StateConflict     Class = "state_conflict"
-	Duplicate         Class = "duplicate"
-	TotalsDiffer      Class = "totals_differ"
-	OutcomeUnknown    Class = "outcome_unknown"
-	Configuration     Class = "configuration"
-	Internal          Class = "internal"
+	// ReservationUncovered: stock shrank below what orders were promised.
+	ReservationUncovered Class = "reservation_uncovered"
+	// StockDrift: a count and movements contradict each other within their clocks' skew.
+	StockDrift     Class = "stock_drift"
+	StateConflict  Class = "state_conflict"
+	Duplicate      Class = "duplicate"
+	TotalsDiffer   Class = "totals_differ"
+	OutcomeUnknown Class = "outcome_unknown"
+	Configuration  Class = "configuration"
+	Internal       Class = "internal"
 )
 
 // Error is a classified failure. Field is a path in the source document

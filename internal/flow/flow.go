@@ -7,6 +7,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/rules"
 )
 
 // Route says through which connections a channel's orders go.
@@ -16,6 +17,29 @@ type Route struct {
 	Warehouse     string // connection id
 	Location      string // the warehouse's location code in stock positions
 	ConfigVersion int64
+	// Policy is the retailer's rules about stock; nil where the route's location
+	// is all there is.
+	Policy *rules.Policy
+}
+
+// Stock is the policy, or that of a retailer with one location.
+func (r Route) Stock() rules.Policy {
+	var p rules.Policy
+	if r.Policy != nil {
+		p = *r.Policy
+	}
+	if len(p.Locations) == 0 {
+		p.Locations = []rules.Location{{Code: r.Location}}
+	}
+	return p
+}
+
+// ShipsFrom is the connection that ships from a location.
+func (r Route) ShipsFrom(location string) string {
+	if l, ok := r.Stock().Location(location); ok && l.Warehouse != "" {
+		return l.Warehouse
+	}
+	return r.Warehouse
 }
 
 // Connections opens a tenant's connections as the configuration has them now.

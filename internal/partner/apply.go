@@ -424,7 +424,7 @@ func walk(v any, path string, into map[string]string) {
 			// Connections and routes are known by name, so that a new one does
 			// not look like a change of all that follow.
 			if m, ok := c.(map[string]any); ok {
-				for _, key := range []string{"id", "channel"} {
+				for _, key := range []string{"id", "channel", "code", "sku"} {
 					if s, ok := m[key].(string); ok {
 						name = s
 						break

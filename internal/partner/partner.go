@@ -92,6 +92,10 @@ type retailerFile struct {
 	Name        string           `yaml:"name"`
 	Connections []connectionFile `yaml:"connections"`
 	Routes      []routeFile      `yaml:"routes"`
+	Locations   []locationFile   `yaml:"locations"`
+	Sourcing    sourcingFile     `yaml:"sourcing"`
+	Products    []productFile    `yaml:"products"`
+	ClockSkew   string           `yaml:"clock_skew"`
 }
 
 // Load reads partner.yaml and retailers/*.yaml and checks them as far as that
@@ -215,6 +219,7 @@ func (f file) retailer(r retailerFile) Retailer {
 	for _, w := range r.Routes {
 		out.Config.Routes = append(out.Config.Routes, tenancy.Route(w))
 	}
+	out.Config.Stock = f.stock(r)
 	for _, p := range out.Config.Check() {
 		f.add(p.Field, p.Wrong, p.Right)
 	}

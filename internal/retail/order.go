@@ -34,12 +34,16 @@ type Order struct {
 	// where that is not Currency.
 	Presentment *Totals `json:"presentment,omitempty"`
 
-	FulfillmentPreference string     `json:"fulfillment_preference"` // ship, pickup, ship_to_store
+	FulfillmentPreference string     `json:"fulfillment_preference"`    // ship, pickup, ship_to_store
+	PickupLocation        string     `json:"pickup_location,omitempty"` // the location code that a pickup is for
 	ShippingMethod        string     `json:"shipping_method,omitempty"`
 	FinancialStatus       string     `json:"financial_status,omitempty"` // the channel's word
 	CustomerRef           string     `json:"customer_ref,omitempty"`     // the channel's customer id
 	CanceledAt            *time.Time `json:"canceled_at,omitempty"`
 	DestinationCountry    string     `json:"destination_country,omitempty"` // ISO 3166-1 alpha-2
+
+	// Sourcing is from where the order is taken, once that was decided.
+	Sourcing *SourcingDecision `json:"sourcing,omitempty"`
 
 	// Notes say what the decoder did that the source did not spell out, such
 	// as spreading an order discount over lines.
@@ -111,6 +115,77 @@ type Totals struct {
 	Tax       Money `json:"tax"` // on lines and shipping
 	Rounding  Money `json:"rounding_adjustment"`
 	Total     Money `json:"total"`
+}
+
+// SourcingDecision is where an order's goods are taken from, and why from there.
+type SourcingDecision struct {
+	At            time.Time    `json:"at"`
+	ConfigVersion int64        `json:"config_version,omitempty"` // whose rules decided
+	Allocations   []Allocation `json:"allocations,omitempty"`    // none: stock was short
+	Backordered   bool         `json:"backordered,omitempty"`
+	// Considered is what became of each location, the last decision first.
+	Considered []Considered       `json:"considered,omitempty"`
+	Releases   []WarehouseRelease `json:"releases,omitempty"`
+}
+
+// Allocation is a quantity that a location holds for an order line: of the
+// line's SKU, or of one component where the line is a kit.
+type Allocation struct {
+	Line      string `json:"line"`
+	SKU       string `json:"sku"`
+	Location  string `json:"location"`
+	Warehouse string `json:"warehouse,omitempty"` // the connection that ships from there
+	Quantity  int64  `json:"quantity"`            // of the SKU
+	Units     int64  `json:"units"`               // of the line that these are for
+	Shipped   int64  `json:"shipped,omitempty"`   // of Units
+}
+
+// Considered is the verdict on one location.
+type Considered struct {
+	Location string `json:"location"`
+	Chosen   bool   `json:"chosen,omitempty"`
+	Rule     string `json:"rule"`
+	Why      string `json:"why"`
+	Score    int64  `json:"score,omitempty"`
+}
+
+// WarehouseRelease is one warehouse order that an order became.
+type WarehouseRelease struct {
+	Location  string `json:"location"`
+	Warehouse string `json:"warehouse"`
+	Ref       string `json:"ref"` // the warehouse's id of it
+}
+
+// Locations are where the order's goods are taken from, in the order of its
+// lines; none before that was decided.
+func (o Order) Locations() (out []string) {
+	if o.Sourcing == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, a := range o.Sourcing.Allocations {
+		if !seen[a.Location] {
+			seen[a.Location], out = true, append(out, a.Location)
+		}
+	}
+	return out
+}
+
+// ShippedFrom is the location of the warehouse order with an id, or the only
+// location, or "".
+func (o Order) ShippedFrom(ref string) string {
+	all := o.Locations()
+	if len(all) == 1 {
+		return all[0]
+	}
+	if o.Sourcing != nil {
+		for _, r := range o.Sourcing.Releases {
+			if r.Ref == ref {
+				return r.Location
+			}
+		}
+	}
+	return ""
 }
 
 // Address is a postal address. It is personal data.

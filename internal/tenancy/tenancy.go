@@ -16,6 +16,7 @@ import (
 	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/rules"
 )
 
 // Retailer is one version of a retailer's configuration. It holds no secret.
@@ -26,7 +27,10 @@ type Retailer struct {
 	Version     int64         `json:"version"` // 1 for the first; a version never changes
 	Connections []Connection  `json:"connections"`
 	Routes      []Route       `json:"routes"`
-	AppliedAt   time.Time     `json:"applied_at"`
+	// Stock is where goods lie, what they are counted in, and from where orders
+	// are shipped.
+	Stock     rules.Policy `json:"stock,omitzero"`
+	AppliedAt time.Time    `json:"applied_at"`
 }
 
 // Partner is one version of what the partner says of itself.
@@ -182,8 +186,13 @@ func (r Retailer) Check() (out []Problem) {
 		}
 		if w.Location == "" {
 			add(at+".location", "is missing", "the warehouse's location code in stock positions")
+		} else if _, known := r.Stock.Location(w.Location); !known {
+			add(at+".location", fmt.Sprintf("there is no location %q", w.Location), "one of locations")
 		}
 		channels[w.Channel] = true
+	}
+	for _, p := range r.Stock.Check(ids) {
+		add(p.Field, p.Wrong, p.Right)
 	}
 	return out
 }

@@ -31,11 +31,13 @@ type law struct {
 	why     string
 }
 
-var core = []string{"internal/retail", "internal/fault", "internal/document", "internal/effect", "internal/inbox", "internal/stock", "internal/job"}
+var core = []string{"internal/retail", "internal/fault", "internal/document", "internal/effect", "internal/inbox", "internal/stock", "internal/rules", "internal/job"}
 
 var laws = []law{
 	{"internal/retail", nil, "the canonical model depends on nothing"},
 	{"internal/fault", nil, "a fault depends on nothing"},
+	{"internal/rules", []string{"internal/retail", "internal/fault"}, "rules are data and arithmetic"},
+	{"internal/stock", []string{"internal/retail", "internal/fault", "internal/document", "internal/rules", "internal/job"}, "stock knows no adapter and no flow"},
 	{"internal/flow", append([]string{"internal/flow"}, core...), "a flow reaches AWS, vendors and the network through its own ports"},
 	{"internal/document", core, "a document's life knows no adapter"},
 	{"internal/job", []string{"internal/retail", "internal/fault", "internal/job"}, "a job knows what it works on through its kind alone"},
@@ -118,6 +120,8 @@ func TestTheImportLawsCatchAViolation(t *testing.T) {
 		{module + "internal/connector/shopify", []string{module + "internal/connector/tryton"}},
 		{module + "functions/order-intake", []string{module + "internal/dynamo"}},
 		{module + "internal/boot", []string{module + "internal/connector/shopify/shopifytest"}},
+		{module + "internal/rules", []string{module + "internal/stock"}},
+		{module + "internal/stock", []string{module + "internal/dynamo"}},
 		{module + "internal/util", nil},
 	} {
 		if len(violations(p)) == 0 {

@@ -81,7 +81,7 @@ type test struct {
 
 // Run holds what open returns to all of it; each test opens its own.
 func Run(t *testing.T, open func(t *testing.T) Driver) {
-	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, rateTests, configurationTests, jobTests, channelTests, mapTests, alertTests) {
+	for _, x := range slices.Concat(documentTests, indexTests, effectTests, leaseTests, stockTests, ledgerTests, rateTests, configurationTests, jobTests, channelTests, mapTests, alertTests) {
 		t.Run(x.name, func(t *testing.T) {
 			d := open(t)
 			d.Store = patient{d.Store}
@@ -112,6 +112,16 @@ func (p patient) Release(ctx context.Context, t retail.Tenant, order string, ite
 
 func (p patient) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move) error {
 	return again(func() error { return p.Store.Apply(ctx, t, moves) })
+}
+
+func (p patient) ApplyTogether(ctx context.Context, t retail.Tenant, moves []stock.Move, audit ...document.Audit) (fresh bool, err error) {
+	err = again(func() error { fresh, err = p.Store.ApplyTogether(ctx, t, moves, audit...); return err })
+	return fresh, err
+}
+
+func (p patient) Settle(ctx context.Context, t retail.Tenant, version int64, m stock.Move, f stock.Fence, audit ...document.Audit) (fresh bool, err error) {
+	err = again(func() error { fresh, err = p.Store.Settle(ctx, t, version, m, f, audit...); return err })
+	return fresh, err
 }
 
 func (p patient) PutPartner(ctx context.Context, x tenancy.Partner) error {

@@ -84,9 +84,9 @@ func movedOnce(t *testing.T, d Driver) {
 	receive(t, d, tn, "A", 10)
 	stands(t, d, tn, "A", 10, 0)
 	must(t, d.Store.Reserve(t.Context(), tn, "o1", []stock.Item{item("A", "1", 3)}, Now))
-	sale := stock.Move{SKU: "A", Location: "MAIN", Type: "sale", Connection: "wms", Document: "s1", Line: "1", OnHand: -3, Reserved: -3, Hold: "o1", OccurredAt: Now, RecordedAt: Now}
+	sale := stock.Move{SKU: "A", Location: "MAIN", Type: "sale", Connection: "wms", Document: "s1", Line: "1", OnHand: -3, Hold: "o1", OccurredAt: Now, RecordedAt: Now}
 	other := sale
-	other.Document, other.OnHand, other.Reserved, other.Hold = "s2", -1, 0, ""
+	other.Document, other.OnHand, other.Hold = "s2", -1, ""
 	for range 2 {
 		must(t, d.Store.Apply(t.Context(), tn, []stock.Move{sale, other}))
 	}

@@ -107,8 +107,7 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 		ops = append(ops, put(documents, pendingKey(p), nil))
 	}
 	for _, a := range t.Audit {
-		a.At, a.Data = stored(a.At), maps.Clone(a.Data)
-		ops = append(ops, put(audit, key{a.Tenant.String(), part(a.At.Format(time.RFC3339Nano), a.ID)}, a))
+		ops = append(ops, auditing(a))
 	}
 	if t.Inbox != nil {
 		ops = append(ops, finish(*t.Inbox))
@@ -273,6 +272,12 @@ func (s *Store) Exception(ctx context.Context, t retail.Tenant, id string) (docu
 		err = document.ErrNotFound
 	}
 	return detached(x), err
+}
+
+// auditing keeps what somebody did.
+func auditing(a document.Audit) operation {
+	a.At, a.Data = stored(a.At), maps.Clone(a.Data)
+	return put(audit, key{a.Tenant.String(), part(a.At.Format(time.RFC3339Nano), a.ID)}, a)
 }
 
 // Audited lists what people did for a retailer, oldest first, from a time on.

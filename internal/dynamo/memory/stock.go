@@ -1,12 +1,16 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 )
@@ -15,12 +19,20 @@ func positionKey(t retail.Tenant, sku, location string) key {
 	return key{part(t.String(), sku), part("position", location)}
 }
 
-func holdKey(t retail.Tenant, order string, it stock.Item) key {
-	return key{part(t.String(), it.SKU), part("hold", order, it.Line, it.Location)}
+func holdKey(t retail.Tenant, order, sku, line, location string) key {
+	return key{part(t.String(), sku), part("hold", order, line, location)}
 }
 
-func moveKey(t retail.Tenant, m stock.Move) key {
-	return key{part(t.String(), m.SKU), part("move", m.Connection, m.Document, m.Line, m.Type)}
+func moveKey(t retail.Tenant, sku, id string) key {
+	return key{part(t.String(), sku), part("move", id)}
+}
+
+func demandKey(t retail.Tenant, order, sku, line string) key {
+	return key{part(t.String(), sku), part("demand", order, line)}
+}
+
+func dayKey(t retail.Tenant, location, day string) key {
+	return key{part(t.String(), "location", location), part("day", day)}
 }
 
 // errHeld marks a hold that is there already, or not any more.
@@ -41,46 +53,80 @@ func change(t retail.Tenant, sku, location string, by func(p *stock.Position) er
 // Reserve implements stock.Store.
 func (s *Store) Reserve(ctx context.Context, t retail.Tenant, order string, items []stock.Item, now time.Time) error {
 	_ = now // a hold's time is for people only
+	if err := stock.CheckItems(items); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	open := slices.Clone(items)
-	for len(open) > 0 {
-		var ops []operation
-		for _, it := range open {
-			ops = append(ops, create(inventory, holdKey(t, order, it), it.Quantity, errHeld), change(t, it.SKU, it.Location, func(p *stock.Position) error {
-				if p.Unreserved < it.Quantity {
-					return &stock.Short{SKU: it.SKU, Location: it.Location}
-				}
-				p.Unreserved, p.Reserved = p.Unreserved-it.Quantity, p.Reserved+it.Quantity
-				return nil
-			}))
-		}
-		failed := s.transact(ctx, ops)
-		if !slices.Contains(failed, errHeld) {
-			return first(failed)
-		}
-		var rest []stock.Item
-		for i, it := range open {
-			if failed[2*i] == nil {
-				rest = append(rest, it)
-			}
-		}
-		open = rest
+	if len(items) == 0 {
+		return ctx.Err()
 	}
-	return nil
+	var ops []operation
+	type sum struct {
+		quantity, safety int64
+		backorder        bool
+	}
+	sums, days := map[[2]string]*sum{}, map[string]bool{}
+	var positions [][2]string
+	var capacity []operation
+	for _, it := range items {
+		k := holdKey(t, order, it.SKU, it.Line, it.Location)
+		h := stock.Hold{Order: order, Line: it.Line, SKU: it.SKU, Location: it.Location, Quantity: it.Quantity, Until: it.Until}
+		if was, held := s.tables[inventory][k.partition][k.sort].(stock.Hold); held {
+			if !it.Until.IsZero() {
+				was.Until = it.Until
+				ops = append(ops, put(inventory, k, was))
+			}
+			continue
+		}
+		ops = append(ops, put(inventory, k, h))
+		at := [2]string{it.SKU, it.Location}
+		if sums[at] == nil {
+			sums[at], positions = &sum{}, append(positions, at)
+		}
+		n := sums[at]
+		n.quantity, n.safety, n.backorder = n.quantity+it.Quantity, max(n.safety, it.Safety), n.backorder || it.Backorder
+		if c := it.Capacity; c != nil && !days[it.Location] {
+			days[it.Location] = true
+			capacity = append(capacity, operation{inventory, dayKey(t, it.Location, c.Day), func(was any) (any, error) {
+				taken, _ := was.(int64)
+				if taken >= c.Limit {
+					return nil, &stock.Full{Location: it.Location, Day: c.Day}
+				}
+				return taken + 1, nil
+			}})
+		}
+	}
+	for _, at := range positions {
+		n := sums[at]
+		ops = append(ops, change(t, at[0], at[1], func(p *stock.Position) error {
+			if p.Unreserved < n.quantity+n.safety && !n.backorder {
+				return &stock.Short{SKU: at[0], Location: at[1]}
+			}
+			p.Unreserved, p.Reserved = p.Unreserved-n.quantity, p.Reserved+n.quantity
+			return nil
+		}))
+	}
+	if ops = append(ops, capacity...); len(ops) == 0 {
+		return ctx.Err()
+	}
+	return first(s.transact(ctx, ops))
 }
 
 // Release implements stock.Store, one item a transaction.
 func (s *Store) Release(ctx context.Context, t retail.Tenant, order string, items []stock.Item, now time.Time) error {
 	_ = now
 	for _, it := range items {
-		err := s.write(ctx, operation{inventory, holdKey(t, order, it), func(was any) (any, error) {
-			if held, exists := was.(int64); !exists || held != it.Quantity {
+		var gone int64
+		err := s.write(ctx, operation{inventory, holdKey(t, order, it.SKU, it.Line, it.Location), func(was any) (any, error) {
+			held, exists := was.(stock.Hold)
+			if !exists || held.Quantity <= 0 || held.Quantity > it.Quantity {
 				return nil, errHeld
 			}
+			gone = held.Quantity
 			return nil, nil
 		}}, change(t, it.SKU, it.Location, func(p *stock.Position) error {
-			p.Unreserved, p.Reserved = p.Unreserved+it.Quantity, p.Reserved-it.Quantity
+			p.Unreserved, p.Reserved = p.Unreserved+gone, p.Reserved-gone
 			return nil
 		}))
 		if err != nil && !errors.Is(err, errHeld) {
@@ -93,21 +139,83 @@ func (s *Store) Release(ctx context.Context, t retail.Tenant, order string, item
 // Apply implements stock.Store, one movement a transaction.
 func (s *Store) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move) error {
 	for _, m := range moves {
-		ops := []operation{create(inventory, moveKey(t, m), m, stock.ErrDuplicate), {inventory, positionKey(t, m.SKU, m.Location), func(was any) (any, error) {
-			p, _ := was.(stock.Position)
-			p.SKU, p.Location, p.Version = m.SKU, m.Location, p.Version+1
-			p.OnHand, p.Reserved, p.Unreserved = p.OnHand+m.OnHand, p.Reserved+m.Reserved, p.Unreserved+m.OnHand-m.Reserved
-			return p, nil
-		}}}
-		if m.Hold != "" {
-			ops = append(ops, operation{inventory, holdKey(t, m.Hold, stock.Item{SKU: m.SKU, Location: m.Location, Line: m.Line}),
-				func(any) (any, error) { return nil, nil }})
-		}
-		if err := s.write(ctx, ops...); err != nil && !errors.Is(err, stock.ErrDuplicate) {
+		if _, err := s.ApplyTogether(ctx, t, []stock.Move{m}); err != nil {
 			return fmt.Errorf("moving %s at %s: %w", m.SKU, m.Location, err)
 		}
 	}
 	return nil
+}
+
+// ApplyTogether implements stock.Store.
+func (s *Store) ApplyTogether(ctx context.Context, t retail.Tenant, moves []stock.Move, audits ...document.Audit) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := 0
+	for _, m := range moves {
+		k := moveKey(t, m.SKU, m.ID())
+		if was, ok := s.tables[inventory][k.partition][k.sort].(stock.Move); ok {
+			if !was.Same(m) {
+				return false, stock.Contradiction(was, m)
+			}
+			known++
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case known == len(moves):
+		return false, nil
+	case known > 0:
+		return false, fault.New(fault.Exception, fault.Duplicate, "%d of %d movements that belong together are recorded already. Nothing moved", known, len(moves)).At("document", moves[0].Document)
+	}
+	var ops []operation
+	for _, m := range moves {
+		k := positionKey(t, m.SKU, m.Location)
+		p, _ := s.tables[inventory][k.partition][k.sort].(stock.Position)
+		m.Applied, _ = p.Fence.Applies(m)
+		m.Took = 0
+		if m.Hold != "" && m.Leaves() > 0 {
+			hk := holdKey(t, m.Hold, m.SKU, m.HeldLine(), m.Location)
+			if h, ok := s.tables[inventory][hk.partition][hk.sort].(stock.Hold); ok {
+				m.Took = min(h.Quantity, m.Leaves())
+				h.Quantity -= m.Took
+				ops = append(ops, put(inventory, hk, h))
+			}
+		}
+		ops = append(ops, put(inventory, moveKey(t, m.SKU, m.ID()), m), put(inventory, k, moved(p, m)))
+	}
+	for _, a := range audits {
+		ops = append(ops, auditing(a))
+	}
+	err := first(s.transact(ctx, ops))
+	return err == nil, err
+}
+
+// moved adds a movement to its position.
+func moved(p stock.Position, m stock.Move) stock.Position {
+	p.SKU, p.Location, p.Version = m.SKU, m.Location, p.Version+1
+	p.OnHand, p.Damaged, p.QualityHold, p.InTransit = p.OnHand+m.Applied, p.Damaged+m.Damaged, p.QualityHold+m.QualityHold, p.InTransit+m.InTransit
+	p.Reserved -= m.Took
+	p.Unreserved += m.Applied + m.Took - m.Damaged - m.QualityHold
+	return p
+}
+
+// Settle implements stock.Store.
+func (s *Store) Settle(ctx context.Context, t retail.Tenant, version int64, m stock.Move, f stock.Fence, audits ...document.Audit) (bool, error) {
+	ops := []operation{create(inventory, moveKey(t, m.SKU, m.ID()), m, stock.ErrMoved), {inventory, positionKey(t, m.SKU, m.Location), func(was any) (any, error) {
+		p, _ := was.(stock.Position)
+		if p.Version != version {
+			return nil, stock.ErrMoved
+		}
+		p = moved(p, m)
+		p.Fence = f
+		return p, nil
+	}}}
+	for _, a := range audits {
+		ops = append(ops, auditing(a))
+	}
+	err := s.write(ctx, ops...)
+	return err == nil, err
 }
 
 // Positions implements stock.Store.
@@ -123,4 +231,113 @@ func (s *Store) Positions(ctx context.Context, t retail.Tenant, location string,
 		}
 	}
 	return out, nil
+}
+
+// Candidates implements stock.Store.
+func (s *Store) Candidates(ctx context.Context, t retail.Tenant, order string, items []stock.Item, locations []string) (positions []stock.Position, holds []stock.Hold, err error) {
+	seen := map[key]bool{}
+	for _, it := range items {
+		for _, l := range locations {
+			k := positionKey(t, it.SKU, l)
+			p, found, err := read[stock.Position](ctx, s, inventory, k)
+			if err != nil {
+				return nil, nil, err
+			}
+			if found && !seen[k] {
+				seen[k], positions = true, append(positions, p)
+			}
+			h, found, err := read[stock.Hold](ctx, s, inventory, holdKey(t, order, it.SKU, it.Line, l))
+			if err != nil {
+				return nil, nil, err
+			}
+			if found {
+				holds = append(holds, h)
+			}
+		}
+	}
+	return positions, holds, nil
+}
+
+// Orders implements stock.Store.
+func (s *Store) Orders(ctx context.Context, t retail.Tenant, location, day string) (int64, error) {
+	n, _, err := read[int64](ctx, s, inventory, dayKey(t, location, day))
+	return n, err
+}
+
+// Stock implements stock.Store.
+func (s *Store) Stock(ctx context.Context, t retail.Tenant, sku string) (out stock.SKU, err error) {
+	partition := part(t.String(), sku)
+	if out.Positions, err = list[stock.Position](ctx, s, inventory, partition, "position"); err != nil {
+		return out, err
+	}
+	if out.Holds, err = list[stock.Hold](ctx, s, inventory, partition, "hold"); err != nil {
+		return out, err
+	}
+	out.Holds = slices.DeleteFunc(out.Holds, func(h stock.Hold) bool { return h.Quantity <= 0 })
+	if len(out.Holds) == 0 {
+		out.Holds = nil
+	}
+	out.Demand, err = list[stock.Demand](ctx, s, inventory, partition, "demand")
+	return out, err
+}
+
+// Movements implements stock.Store.
+func (s *Store) Movements(ctx context.Context, t retail.Tenant, sku, location string, from time.Time) ([]stock.Move, error) {
+	all, err := list[stock.Move](ctx, s, inventory, part(t.String(), sku), "move")
+	if err != nil {
+		return nil, err
+	}
+	var out []stock.Move
+	for _, m := range all {
+		if !m.OccurredAt.Before(from) && (location == "" || m.Location == location) {
+			out = append(out, m)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b stock.Move) int { return a.OccurredAt.Compare(b.OccurredAt) })
+	return out, nil
+}
+
+// Movement implements stock.Store.
+func (s *Store) Movement(ctx context.Context, t retail.Tenant, sku, id string) (stock.Move, error) {
+	m, found, err := read[stock.Move](ctx, s, inventory, moveKey(t, sku, id))
+	if err == nil && !found {
+		err = stock.ErrNoMovement
+	}
+	return m, err
+}
+
+// Want implements stock.Store.
+func (s *Store) Want(ctx context.Context, t retail.Tenant, order string, demand []stock.Demand) error {
+	for _, d := range demand {
+		d.Order = order
+		var v any
+		if d.Quantity > 0 {
+			v = d
+		}
+		if err := s.write(ctx, put(inventory, demandKey(t, order, d.SKU, d.Line), v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SKUs lists a retailer's SKUs that have positions; a page is all of them.
+func (s *Store) SKUs(ctx context.Context, t retail.Tenant, _ string) (skus []string, next string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, items := range s.tables[inventory] {
+		if !strings.HasPrefix(p, t.String()+"\x00") {
+			continue
+		}
+		for _, v := range items {
+			if x, ok := v.(stock.Position); ok {
+				skus = append(skus, x.SKU)
+			}
+		}
+	}
+	slices.SortFunc(skus, cmp.Compare[string])
+	return slices.Compact(skus), "", nil
 }

@@ -82,7 +82,7 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 	}
 	if canceled {
 		// A run that died may have reserved what it never got to say.
-		if err := f.Stock.Release(ctx, w.head.Tenant, w.head.ID, w.items(), f.Life.Now()); err != nil {
+		if err := f.unreserve(ctx, w); err != nil {
 			return err
 		}
 		c, err := f.Life.Next(w.head, retail.Canceled, document.Step{Type: document.Event(w.head.Type, "canceled"), Data: map[string]string{"by": "channel"}})
@@ -205,69 +205,7 @@ func (f Fulfillment) Unreserve(ctx context.Context, h document.Head) error {
 	if w.route, err = f.Connections.Route(ctx, h.Tenant, h.Connection); err != nil {
 		return err
 	}
-	return f.Stock.Release(ctx, h.Tenant, h.ID, w.items(), f.Life.Now())
-}
-
-// items are the quantities that a warehouse must ship, by line.
-func (w loaded) items() []stock.Item {
-	var out []stock.Item
-	for _, l := range w.order.Lines {
-		if q := l.Quantities.Ordered - l.Quantities.Canceled; l.RequiresShipping && q > 0 {
-			out = append(out, stock.Item{SKU: l.SKU, Location: w.route.Location, Line: l.ID, Quantity: q})
-		}
-	}
-	return out
-}
-
-// Allocate reserves the order's goods at the warehouse, all or none.
-func (f Fulfillment) Allocate(ctx context.Context, t document.Task) error {
-	w, err := f.load(ctx, t)
-	if err != nil || w.head.State != retail.Accepted {
-		return err
-	}
-	items := w.items()
-	for _, chunk := range stock.Chunks(items) {
-		if err := f.Stock.Reserve(ctx, w.head.Tenant, w.head.ID, chunk, f.Life.Now()); err != nil {
-			var short *stock.Short
-			var unknown *stock.Unknown
-			switch {
-			case errors.As(err, &unknown):
-				err = fault.Wrap(fault.Exception, fault.Mapping, err, "allocating").At(w.field(unknown.SKU), unknown.SKU)
-			case errors.As(err, &short):
-				err = fault.Wrap(fault.Exception, fault.InventoryShortage, err, "allocating").At(w.field(short.SKU), short.SKU)
-			default:
-				return err
-			}
-			// What earlier chunks took is given back; a failed give-back is
-			// tried again with the task.
-			if rerr := f.Stock.Release(ctx, w.head.Tenant, w.head.ID, items, f.Life.Now()); rerr != nil {
-				return rerr
-			}
-			return err
-		}
-	}
-	for i := range w.order.Lines {
-		q := &w.order.Lines[i].Quantities
-		q.Allocated, q.Unallocated = q.Allocated+q.Unallocated, 0
-	}
-	c, err := f.Life.Next(w.head, retail.Sourcing, document.Step{Type: document.Event(w.head.Type, "sourced"), Data: map[string]string{
-		"warehouse": w.route.Warehouse, "location": w.route.Location, "lines": fmt.Sprint(len(items)),
-	}})
-	if err != nil {
-		return err
-	}
-	c.Head.Body++
-	c.Body = w.order
-	return f.Life.Commit(ctx, c)
-}
-
-func (w loaded) field(sku string) string {
-	for i, l := range w.order.Lines {
-		if l.SKU == sku {
-			return fmt.Sprintf("lines[%d].sku", i)
-		}
-	}
-	return "lines"
+	return f.unreserve(ctx, w)
 }
 
 // SalesOrder makes the order exist in the ERP, exactly once and with the same
@@ -426,21 +364,27 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	if err != nil {
 		return err
 	}
-	warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, w.route.Warehouse, "ship orders")
-	if err != nil {
-		return err
-	}
-	rel := release(w)
-	receipt, err := f.Effects.Do(ctx, effect.Effect{
-		Subject: effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}, Key: ReleaseEffect,
-		Payload: rel, Settle: warehouse.ReleaseSettle(),
-		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return warehouse.FindRelease(ctx, rel) },
-		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
-			return warehouse.Release(ctx, p, rel, person)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("releasing to the warehouse: %w", err)
+	parts := releases(w)
+	var done []retail.WarehouseRelease
+	var receipts []effect.Receipt
+	for _, p := range parts {
+		warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, p.warehouse, "ship orders")
+		if err != nil {
+			return err
+		}
+		receipt, err := f.Effects.Do(ctx, effect.Effect{
+			Subject: effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}, Key: p.key,
+			Payload: p.release, Settle: warehouse.ReleaseSettle(),
+			Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return warehouse.FindRelease(ctx, p.release) },
+			Send: func(ctx context.Context, permit effect.Permit) (effect.Receipt, error) {
+				return warehouse.Release(ctx, permit, p.release, person)
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("releasing to the warehouse: %w", err)
+		}
+		receipts = append(receipts, receipt)
+		done = append(done, retail.WarehouseRelease{Location: p.release.Location, Warehouse: p.warehouse, Ref: receipt.Ref})
 	}
 	for i := range w.order.Lines {
 		l := &w.order.Lines[i]
@@ -452,9 +396,20 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 			q.Shipped, q.Allocated = q.Shipped+q.Allocated, 0
 		}
 	}
-	c, err := f.Life.Next(w.head, retail.Released, document.Step{Type: "retail.fulfillment_order.released.v1", Data: map[string]string{
-		"warehouse": w.route.Warehouse, "ref": receipt.Ref, "number": receipt.Number,
-	}})
+	if w.order.Sourcing != nil {
+		next := *w.order.Sourcing
+		next.Releases = done
+		w.order.Sourcing = &next
+	}
+	var steps []document.Step
+	var refs []document.Ref
+	for i, r := range done {
+		steps = append(steps, document.Step{Type: "retail.fulfillment_order.released.v1", Data: map[string]string{
+			"warehouse": r.Warehouse, "location": r.Location, "ref": r.Ref, "number": receipts[i].Number,
+		}})
+		refs = append(refs, document.Ref{Tenant: w.head.Tenant, Connection: r.Warehouse, Type: "fulfillment_order", External: r.Ref})
+	}
+	c, err := f.Life.Next(w.head, retail.Released, steps...)
 	if err != nil {
 		return err
 	}
@@ -464,19 +419,54 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	// be heard.
 	c.Head.Due = f.Life.Now().Add(reviewAfter)
 	c.Body = w.order
-	c.Refs = []document.Ref{{Tenant: w.head.Tenant, Connection: w.route.Warehouse, Type: "fulfillment_order", External: receipt.Ref}}
+	c.Refs = refs
 	return f.Life.Commit(ctx, c)
 }
 
-func release(w loaded) retail.Release {
-	rel := retail.Release{
-		Reference: w.head.ID, OrderNumber: w.order.Number, PlacedAt: w.order.PlacedAt, Location: w.route.Location,
-		ShippingMethod: w.order.ShippingMethod,
+// part is what one location is asked to ship.
+type part struct {
+	key       string // of its effect
+	warehouse string // connection
+	release   retail.Release
+}
+
+// releases are one for each location, in the order of the lines. The first has
+// the order's own reference, as all had before orders could be split.
+func releases(w loaded) (out []part) {
+	at := map[string]int{}
+	add := func(location, warehouse string, l retail.OrderLine, n int64) {
+		i, ok := at[location]
+		if !ok {
+			i = len(out)
+			at[location] = i
+			p := part{key: ReleaseEffect, warehouse: warehouse, release: retail.Release{
+				Reference: w.head.ID, OrderNumber: w.order.Number, PlacedAt: w.order.PlacedAt, Location: location, ShippingMethod: w.order.ShippingMethod,
+			}}
+			if i > 0 {
+				p.key, p.release.Reference = ReleaseEffect+"#"+location, fmt.Sprintf("%s-%d", w.head.ID, i+1)
+			}
+			out = append(out, p)
+		}
+		out[i].release.Lines = append(out[i].release.Lines, retail.ReleaseLine{OrderLine: l.ID, SKU: l.SKU, Title: l.Title, Quantity: n})
 	}
 	for _, l := range w.order.Lines {
-		if q := l.Quantities.Allocated; l.RequiresShipping && q > 0 {
-			rel.Lines = append(rel.Lines, retail.ReleaseLine{OrderLine: l.ID, SKU: l.SKU, Title: l.Title, Quantity: q})
+		q := l.Quantities.Allocated
+		if !l.RequiresShipping || q == 0 {
+			continue
+		}
+		told := false
+		if w.order.Sourcing != nil {
+			seen := map[string]bool{} // a kit has an allocation for each component
+			for _, a := range w.order.Sourcing.Allocations {
+				if a.Line == l.ID && !seen[a.Location] {
+					seen[a.Location], told = true, true
+					add(a.Location, a.Warehouse, l, a.Units)
+				}
+			}
+		}
+		if !told {
+			add(w.route.Location, w.route.Warehouse, l, q)
 		}
 	}
-	return rel
+	return out
 }

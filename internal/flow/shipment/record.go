@@ -3,6 +3,7 @@ package shipment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/document"
@@ -10,9 +11,6 @@ import (
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 )
-
-// SaleMove is the type of a shipment's movements.
-const SaleMove = "sale"
 
 // Record moves the shipped quantities: in the order and the shipment in one
 // transaction, then in stock.
@@ -42,9 +40,11 @@ func (p Phase) record(ctx context.Context, t document.Task) (loaded, error) {
 	if err := shippable(w.parent); err != nil {
 		return w, p.verdict(ctx, w, err)
 	}
-	if w.shipment.Lines, err = assign(w.order, w.shipment.Lines); err != nil {
+	var taken *retail.SourcingDecision
+	if w.shipment.Lines, taken, err = assign(w.order, w.order.ShippedFrom(w.shipment.OrderRef), w.shipment.Lines); err != nil {
 		return w, p.verdict(ctx, w, err)
 	}
+	w.order.Sourcing = taken
 	own, err := p.Life.Next(w.head, retail.Recorded, document.Step{Type: document.Event(w.head.Type, "recorded"), Data: map[string]string{
 		"order": w.parent.ID, "lines": fmt.Sprint(len(w.shipment.Lines)), "units": fmt.Sprint(units(w.shipment.Lines)),
 	}})
@@ -89,9 +89,47 @@ func shippable(order document.Head) error {
 }
 
 // assign spreads what a warehouse counted by SKU over the order's released
-// lines, in the order's sequence, and moves the quantities there. It returns
-// one line for each order line. On an error the order is not to be used.
-func assign(o retail.Order, counted []retail.ShipmentLine) ([]retail.ShipmentLine, error) {
+// lines, in the order's sequence, and moves the quantities there. Of an order
+// that is split over locations only what was allocated at the parcel's is
+// filled. It returns one line for each order line, and the order's allocations
+// with what is shipped of them. On an error the order is not to be used.
+func assign(o retail.Order, from string, counted []retail.ShipmentLine) ([]retail.ShipmentLine, *retail.SourcingDecision, error) {
+	left, shipped := room(o, from)
+	lines, err := fill(o, left, counted)
+	if err != nil || shipped == nil {
+		return lines, shipped, err
+	}
+	for _, l := range lines {
+		for i := range shipped.Allocations {
+			if a := &shipped.Allocations[i]; a.Line == l.OrderLine && a.Location == from {
+				a.Shipped += l.Quantity
+			}
+		}
+	}
+	return lines, shipped, nil
+}
+
+// room is what may still leave a location, by order line; nil is anything that
+// is released. The decision is a copy.
+func room(o retail.Order, from string) (map[string]int64, *retail.SourcingDecision) {
+	if o.Sourcing == nil {
+		return nil, nil
+	}
+	own := *o.Sourcing
+	own.Allocations = slices.Clone(own.Allocations)
+	if len(o.Locations()) < 2 || from == "" {
+		return nil, &own
+	}
+	left := map[string]int64{}
+	for _, a := range own.Allocations {
+		if a.Location == from {
+			left[a.Line] = a.Units - a.Shipped
+		}
+	}
+	return left, &own
+}
+
+func fill(o retail.Order, room map[string]int64, counted []retail.ShipmentLine) ([]retail.ShipmentLine, error) {
 	if len(counted) == 0 {
 		return nil, fault.New(fault.Permanent, fault.Validation, "the shipment is empty").At("lines", "")
 	}
@@ -108,6 +146,10 @@ func assign(o retail.Order, counted []retail.ShipmentLine) ([]retail.ShipmentLin
 			known = true
 			q := &o.Lines[j].Quantities
 			n := min(left, q.Released)
+			if room != nil {
+				n = min(n, room[o.Lines[j].ID])
+				room[o.Lines[j].ID] -= n
+			}
 			q.Released, q.Shipped = q.Released-n, q.Shipped+n
 			taken[j] += n
 			left -= n
@@ -178,33 +220,43 @@ func waits(o retail.Order) bool {
 	return false
 }
 
-// move takes a recorded shipment's lines off the shelf and off the order's
-// reservation. Movements that are recorded already are skipped.
+// move takes a recorded shipment's lines off the shelf where they were
+// reserved, and off the order's reservation. Movements that are recorded
+// already are skipped.
 func (p Phase) move(ctx context.Context, w loaded) error {
-	route, err := p.Connections.Route(ctx, w.parent.Tenant, w.parent.Connection)
-	if err != nil {
-		return err
-	}
-	items := make([]stock.Item, 0, len(w.shipment.Lines))
-	for _, l := range w.shipment.Lines {
-		items = append(items, stock.Item{SKU: l.SKU, Location: route.Location, Line: l.OrderLine, Quantity: l.Quantity})
-	}
-	for _, chunk := range stock.Chunks(items) {
-		if err := p.Stock.Apply(ctx, w.head.Tenant, p.sales(w, chunk)); err != nil {
-			return fmt.Errorf("moving the stock of shipment %s: %w", w.head.ID, err)
+	from := w.order.ShippedFrom(w.shipment.OrderRef)
+	if from == "" {
+		// The order was allocated before that was written down.
+		route, err := p.Connections.Route(ctx, w.parent.Tenant, w.parent.Connection)
+		if err != nil {
+			return err
 		}
+		from = route.Location
+	}
+	if err := p.Stock.Apply(ctx, w.head.Tenant, p.sales(w, from)); err != nil {
+		return fmt.Errorf("moving the stock of shipment %s: %w", w.head.ID, err)
 	}
 	return nil
 }
 
-func (p Phase) sales(w loaded, items []stock.Item) []stock.Move {
+// sales are a movement for each line, or for each component where it is a kit.
+func (p Phase) sales(w loaded, from string) []stock.Move {
 	now := p.Life.Now()
-	out := make([]stock.Move, 0, len(items))
-	for _, it := range items {
-		out = append(out, stock.Move{
-			SKU: it.SKU, Location: it.Location, Type: SaleMove, Connection: w.head.Connection, Document: w.head.ID, Line: it.Line,
-			OnHand: -it.Quantity, Reserved: -it.Quantity, OccurredAt: w.shipment.ShippedAt, RecordedAt: now, Hold: w.parent.ID,
-		})
+	var out []stock.Move
+	for _, l := range w.shipment.Lines {
+		parts := []retail.Allocation{{SKU: l.SKU, Quantity: 1, Units: 1}}
+		if w.order.Sourcing != nil {
+			own := slices.DeleteFunc(slices.Clone(w.order.Sourcing.Allocations), func(a retail.Allocation) bool { return a.Line != l.OrderLine || a.Location != from })
+			if len(own) > 0 {
+				parts = own
+			}
+		}
+		for _, a := range parts {
+			out = append(out, stock.Move{
+				SKU: a.SKU, Location: from, Type: stock.Sale, Connection: w.head.Connection, Document: w.head.ID, Line: l.OrderLine,
+				OnHand: -l.Quantity * a.Quantity / a.Units, OccurredAt: w.shipment.ShippedAt, RecordedAt: now, Hold: w.parent.ID,
+			})
+		}
 	}
 	return out
 }

@@ -386,7 +386,7 @@ func (d *Demo) openStock(ctx context.Context) error {
 	for sku, n := range counts {
 		err := d.Platform.Store.Apply(ctx, d.Tenant, []stock.Move{{SKU: sku, Location: Location, Type: "opening", Connection: Warehouse,
 			Document: "opening", Line: sku, OnHand: n, OccurredAt: now, RecordedAt: now}})
-		if err != nil && !errors.Is(err, stock.ErrDuplicate) {
+		if err != nil {
 			return fmt.Errorf("opening the position of %s: %w", sku, err)
 		}
 	}

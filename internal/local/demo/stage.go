@@ -4,7 +4,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,7 +65,7 @@ func (d *Demo) AddArticle(ctx context.Context, sku, title, price string) error {
 	now := time.Now()
 	err := d.Platform.Store.Apply(ctx, d.Tenant, []stock.Move{{SKU: sku, Location: Location, Type: "opening", Connection: Warehouse,
 		Document: "opening", Line: sku, OnHand: opening, OccurredAt: now, RecordedAt: now}})
-	if err != nil && !errors.Is(err, stock.ErrDuplicate) {
+	if err != nil {
 		return fmt.Errorf("opening the position of %s: %w", sku, err)
 	}
 	return nil
