@@ -235,8 +235,9 @@ func (l *Ledger) look(ctx context.Context, e Effect, rec *Record, was Status) (R
 }
 
 func (l *Ledger) send(ctx context.Context, e Effect, rec Record) (Receipt, error) {
-	// A look may have taken most of the lease, and settle counts from the send.
-	if now := l.Now(); now.Sub(rec.SentAt) > slowLook {
+	// A look may have taken most of the lease, and settle counts from the send. A
+	// function that was frozen while it wrote this down writes it down again.
+	for now := l.Now(); now.Sub(rec.SentAt) > slowLook; now = l.Now() {
 		rec.SentAt, rec.LeaseUntil = now, now.Add(Lease)
 		if err := l.update(ctx, &rec); err != nil {
 			return Receipt{}, err
@@ -251,7 +252,8 @@ func (l *Ledger) send(ctx context.Context, e Effect, rec Record) (Receipt, error
 	case f != nil && !f.Unknown:
 		rec.Status = Refused
 	default: // unmarked errors included: a deadline inside Send, for one
-		rec.Status = Unknown
+		// It may have begun late, but not after now.
+		rec.Status, rec.SentAt, rec.EmptyReads = Unknown, l.Now(), 0
 	}
 	// The vendor was told; the record must say so even if the caller's
 	// deadline is near.

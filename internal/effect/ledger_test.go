@@ -369,3 +369,48 @@ func TestADoubtIsDecidedByAHumanAndACertaintyIsNot(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// frozen is a store during whose writes the function may stand still.
+type frozen struct {
+	memory
+	during func(Record)
+}
+
+func (f frozen) Update(ctx context.Context, r Record) error {
+	f.during(r)
+	return f.memory.Update(ctx, r)
+}
+
+func TestAFunctionThatWasFrozenBeforeItsSendCountsFromTheSend(t *testing.T) {
+	w := newWorld(t)
+	freezes := 1
+	w.ledger.Store = frozen{memory{}, func(r Record) {
+		if r.Status == Sending && freezes > 0 {
+			freezes--
+			w.now = w.now.Add(25 * time.Second)
+		}
+	}}
+	w.effect.LookFirst = true
+	lookup := w.effect.Lookup
+	w.effect.Lookup = func(ctx context.Context) (Receipt, bool, error) {
+		if w.vendor.lookups == 0 {
+			w.now = w.now.Add(6 * time.Second)
+		}
+		return lookup(ctx)
+	}
+	var sent time.Time
+	send := w.effect.Send
+	w.effect.Send = func(ctx context.Context, p Permit) (Receipt, error) {
+		sent = w.now
+		r, err := send(ctx, p)
+		w.now = w.now.Add(3 * time.Second)
+		return r, err
+	}
+	w.vendor.fail = []error{lost}
+	if err := w.do(); err == nil || sent.IsZero() {
+		t.Fatal(err)
+	}
+	if r := w.record(); r.SentAt.Before(sent) || r.EmptyReads != 0 || r.Status != Unknown {
+		t.Errorf("sent at %s, recorded as %+v", sent, r)
+	}
+}
