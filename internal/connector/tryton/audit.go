@@ -2,6 +2,7 @@ package tryton
 
 import (
 	"context"
+	"slices"
 
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -29,14 +30,14 @@ type Posted struct {
 // Sales returns every sale of an order, canceled and incomplete ones too; more
 // than one is one too many.
 func (c *Connector) Sales(ctx context.Context, orderID string) ([]Sale, error) {
-	r, err := c.setup(ctx)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var found []saleState
 	if err := c.read(ctx, "model.sale.sale.search_read", &found,
 		domain{{"company", "=", r.company}, {"description", "in", []string{key(orderID), key(orderID) + unfinished}}}, 0, nil, [][]string{{"id", "ASC"}},
-		[]string{"number", "state", "total_amount", "currency.code", "invoices", "shipments"}, c.context(r)); err != nil {
+		slices.Concat([]string{"number", "state"}, totalFields, below("invoices", invoiceFields...), below("shipments", "number", "state", "reference")), c.context(r)); err != nil {
 		return nil, err
 	}
 	sales := []Sale{}
@@ -45,22 +46,15 @@ func (c *Connector) Sales(ctx context.Context, orderID string) ([]Sale, error) {
 		if s.Total, err = money(f.Total, f.Currency.Code); err != nil {
 			return nil, err
 		}
-		invoices, err := c.invoices(ctx, r, f.Invoices)
-		if err != nil {
-			return nil, err
-		}
-		for _, i := range invoices {
+		f.sort()
+		for _, i := range f.Invoices {
 			m, err := money(i.Total, i.Currency.Code)
 			if err != nil {
 				return nil, err
 			}
 			s.Invoices = append(s.Invoices, Invoice{Number: string(i.Number), State: i.State, Total: m})
 		}
-		_, parcels, err := c.parcels(ctx, f.receipt())
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range parcels {
+		for _, p := range f.Shipments {
 			s.Shipments = append(s.Shipments, Posted{Number: string(p.Number), State: p.State, Reference: string(p.Reference)})
 		}
 		sales = append(sales, s)

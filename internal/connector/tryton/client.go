@@ -63,7 +63,7 @@ func (c *Connector) signedIn(ctx context.Context, ended string) (string, error) 
 	}
 	session = "Session " + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s:%d:%s", c.settings.User, user, token))
 	c.mu.Lock()
-	c.session, c.records = session, nil
+	c.session, c.checked, c.kept = session, false, nothingKept()
 	c.mu.Unlock()
 	return session, nil
 }

@@ -5,7 +5,6 @@ package tryton
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -98,7 +97,9 @@ type Connector struct {
 
 	mu      sync.Mutex
 	session string // the Authorization header; "" is signed out
-	records *records
+	checked bool   // that the server runs the series, in this session
+	uses    int64
+	kept    memories
 }
 
 // New checks the settings strictly: an unknown or missing one is a
@@ -109,7 +110,7 @@ func New(settings json.RawMessage, secrets map[string]string, client *egress.Cli
 	if err != nil {
 		return nil, err
 	}
-	c := &Connector{settings: s, series: known[s.Series], password: secrets["password"], client: client, now: now}
+	c := &Connector{settings: s, series: known[s.Series], password: secrets["password"], client: client, now: now, kept: nothingKept()}
 	if c.base, err = parseBase(s.URL); err != nil {
 		return nil, err
 	}
@@ -191,126 +192,4 @@ func loopback(host string) bool {
 
 func misconfigured(field, value, message string) *fault.Error {
 	return fault.New(fault.Permanent, fault.Configuration, "%s", message).At(field, value)
-}
-
-// product is an article or a service as sales need it.
-type product struct {
-	ID   int64  `json:"id"`
-	Code string `json:"code"`
-	Type string `json:"type"`
-	Unit int64  `json:"default_uom"`
-	// Template leads to the taxes that invoices are checked against.
-	Template struct {
-		Category struct {
-			Taxes ids `json:"customer_taxes"`
-		} `json:"account_category."`
-	} `json:"template."`
-}
-
-func (p product) taxes() ids { return p.Template.Category.Taxes }
-
-// records are the ids of what the settings name. They are read once a session.
-type records struct {
-	company, currency, warehouse int64
-	services                     map[string]product
-}
-
-// setup returns the records that the settings name, or says which of them the
-// database lacks.
-func (c *Connector) setup(ctx context.Context) (*records, error) {
-	c.mu.Lock()
-	known := c.records
-	c.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
-	if err := c.checkSeries(ctx); err != nil {
-		return nil, err
-	}
-	var r records
-	for _, named := range []struct {
-		into                *int64
-		model, field, value string
-		domain              domain
-	}{
-		{&r.company, "company.company", "company", c.settings.Company, domain{{"party.name", "=", c.settings.Company}}},
-		{&r.warehouse, "stock.location", "warehouse", c.settings.Warehouse, domain{{"code", "=", c.settings.Warehouse}, {"type", "=", "warehouse"}}},
-	} {
-		var found ids
-		if err := c.read(ctx, "model."+named.model+".search", &found, named.domain, 0, 2, nil, rpcContext{}); err != nil {
-			return nil, err
-		}
-		if len(found) != 1 {
-			return nil, misconfigured(named.field, named.value, "must be exactly one in Tryton's "+named.model)
-		}
-		*named.into = found[0]
-	}
-	var err error
-	if r.currency, err = c.currencyID(ctx); err != nil {
-		return nil, err
-	}
-	if r.services, err = c.services(ctx, r.company); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	c.records = &r
-	c.mu.Unlock()
-	return &r, nil
-}
-
-// currencyID requires that Tryton rounds the currency to ISO 4217's digits:
-// any other rounding would change totals.
-func (c *Connector) currencyID(ctx context.Context) (int64, error) {
-	var found []struct {
-		ID       int64   `json:"id"`
-		Rounding decimal `json:"rounding"`
-	}
-	if err := c.read(ctx, "model.currency.currency.search_read", &found, domain{{"code", "=", c.settings.Currency}}, 0, 2, nil, []string{"rounding"}, rpcContext{}); err != nil {
-		return 0, err
-	}
-	if len(found) != 1 {
-		return 0, misconfigured("currency", c.settings.Currency, "must be exactly one in Tryton's currency.currency")
-	}
-	if m, err := retail.ParseMoney(string(found[0].Rounding), c.currency); err != nil || m.Amount != 1 {
-		return 0, misconfigured("currency", c.settings.Currency, "is rounded to "+string(found[0].Rounding)+" in Tryton, which is not its smallest unit")
-	}
-	return found[0].ID, nil
-}
-
-func (c *Connector) services(ctx context.Context, company int64) (map[string]product, error) {
-	codes := c.settings.Products.codes()
-	found, err := c.products(ctx, company, codes)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]product, len(codes))
-	for _, code := range codes {
-		ps := found[code]
-		switch {
-		case len(ps) != 1:
-			return nil, misconfigured("products", code, "must be the code of exactly one active product in Tryton")
-		case ps[0].Type != "service":
-			return nil, misconfigured("products", code, "must be a product of the type service")
-		case code == c.settings.Products.Tax && len(ps[0].taxes()) == 0:
-			return nil, misconfigured("products.tax", code, "needs a customer tax of 100 % in its account category")
-		case code != c.settings.Products.Tax && len(ps[0].taxes()) > 0:
-			return nil, misconfigured("products", code, "must not have a customer tax")
-		}
-		out[code] = ps[0]
-	}
-	return out, nil
-}
-
-// products reads active products by code, with one call.
-func (c *Connector) products(ctx context.Context, company int64, codes []string) (map[string][]product, error) {
-	var found []product
-	if err := c.read(ctx, "model.product.product.search_read", &found, domain{{"code", "in", codes}}, 0, nil, nil,
-		[]string{"code", "type", "default_uom", "template.account_category.customer_taxes"}, rpcContext{"company": company}); err != nil {
-		return nil, err
-	}
-	out := make(map[string][]product, len(found))
-	for _, p := range found {
-		out[p.Code] = append(out[p.Code], p)
-	}
-	return out, nil
 }

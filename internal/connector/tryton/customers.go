@@ -37,20 +37,15 @@ type contact struct {
 }
 
 // CreateCustomer creates a party. ref becomes an identifier of it, without a
-// type, so that the party's own number stays with Tryton's sequence.
+// type, so that the party's own number stays with Tryton's sequence. The
+// shipping address is created along, and FindAddress finds it.
 func (c *Connector) CreateCustomer(ctx context.Context, p effect.Permit, ref string, person retail.Person) (effect.Receipt, error) {
 	if err := checkRef(ref); err != nil {
-		return effect.Receipt{}, err
-	}
-	r, err := c.setup(ctx)
-	if err != nil {
 		return effect.Receipt{}, err
 	}
 	values := party{
 		Name:        line(first(person.Name, person.Shipping.Name, person.Billing.Name, person.Shipping.Company, ref)),
 		Identifiers: []command{create(map[string]any{"code": ref})},
-		// Tryton would add an empty address of its own.
-		Addresses: []command{},
 	}
 	// A contact that Tryton would refuse is left out rather than holding up
 	// the order: the warehouse has it too.
@@ -60,11 +55,25 @@ func (c *Connector) CreateCustomer(ctx context.Context, p effect.Permit, ref str
 	if phone := line(first(person.Phone, person.Shipping.Phone)); phone != "" {
 		values.Contacts = append(values.Contacts, create(contact{"other", phone}))
 	}
-	var made ids
-	if err := c.write(ctx, p, "model.party.party.create", &made, []party{values}, c.context(r)); err != nil {
-		return effect.Receipt{}, fmt.Errorf("creating the party: %w", err)
-	}
-	return createdReceipt(made)
+	return c.anew(func(r *records) (effect.Receipt, error) {
+		if err := c.company(ctx, r); err != nil {
+			return effect.Receipt{}, err
+		}
+		// Without any, Tryton would add an empty address of its own.
+		values.Addresses = []command{}
+		if person.Shipping != (retail.Address{}) {
+			a, err := c.address(ctx, r, person.Shipping)
+			if err != nil {
+				return effect.Receipt{}, err
+			}
+			values.Addresses = append(values.Addresses, create(a.values(c.series)))
+		}
+		var made ids
+		if err := c.write(ctx, p, "model.party.party.create", &made, []party{values}, c.context(r)); err != nil {
+			return effect.Receipt{}, fmt.Errorf("creating the party: %w", err)
+		}
+		return createdReceipt(made)
+	})
 }
 
 // createdReceipt is the receipt of the one record that was created.
@@ -81,7 +90,7 @@ func (c *Connector) FindCustomer(ctx context.Context, ref string) (effect.Receip
 	if err := checkRef(ref); err != nil {
 		return effect.Receipt{}, false, err
 	}
-	r, err := c.setup(ctx)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
@@ -106,7 +115,6 @@ func checkRef(ref string) error {
 
 // address is a party's address as Tryton keeps it.
 type address struct {
-	Party       int64  `json:"party"`
 	PartyName   text   `json:"party_name"`
 	City        text   `json:"city"`
 	PostalCode  text   `json:"postal_code"`
@@ -117,31 +125,50 @@ type address struct {
 	Attn, Street text `json:"-"`
 }
 
-// values are what is written, by field.
+// values are what is written, by field; the party comes with where it is written.
 func (a address) values(s series) map[string]any {
 	return map[string]any{
-		"party": a.Party, "party_name": a.PartyName, "city": a.City, "postal_code": a.PostalCode,
+		"party_name": a.PartyName, "city": a.City, "postal_code": a.PostalCode,
 		"country": a.Country, "subdivision": a.Subdivision, s.attn: a.Attn, s.street: a.Street,
 	}
 }
 
 // CreateAddress adds an address to a party.
 func (c *Connector) CreateAddress(ctx context.Context, p effect.Permit, customer effect.Receipt, a retail.Address) (effect.Receipt, error) {
-	r, values, err := c.address(ctx, customer, a)
+	party, err := recordID(customer, "customer")
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	var made ids
-	if err := c.write(ctx, p, "model.party.address.create", &made, []map[string]any{values.values(c.series)}, c.context(r)); err != nil {
-		return effect.Receipt{}, fmt.Errorf("creating the address: %w", err)
-	}
-	return createdReceipt(made)
+	return c.anew(func(r *records) (effect.Receipt, error) {
+		if err := c.company(ctx, r); err != nil {
+			return effect.Receipt{}, err
+		}
+		want, err := c.address(ctx, r, a)
+		if err != nil {
+			return effect.Receipt{}, err
+		}
+		values := want.values(c.series)
+		values["party"] = party
+		var made ids
+		if err := c.write(ctx, p, "model.party.address.create", &made, []map[string]any{values}, c.context(r)); err != nil {
+			return effect.Receipt{}, fmt.Errorf("creating the address: %w", err)
+		}
+		return createdReceipt(made)
+	})
 }
 
 // FindAddress looks among a party's addresses for one that is the same in
 // every field that CreateAddress writes.
 func (c *Connector) FindAddress(ctx context.Context, customer effect.Receipt, a retail.Address) (effect.Receipt, bool, error) {
-	r, want, err := c.address(ctx, customer, a)
+	party, err := recordID(customer, "customer")
+	if err != nil {
+		return effect.Receipt{}, false, err
+	}
+	r, err := c.inCompany(ctx)
+	if err != nil {
+		return effect.Receipt{}, false, err
+	}
+	want, err := c.address(ctx, r, a)
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
@@ -155,7 +182,7 @@ func (c *Connector) FindAddress(ctx context.Context, customer effect.Receipt, a 
 		Street80 text `json:"street_unstructured"`
 	}
 	err = c.read(ctx, "model.party.address.search_read", &found,
-		domain{{"party", "=", want.Party}}, 0, nil, [][]string{{"id", "ASC"}}, slices.Sorted(maps.Keys(want.values(c.series))), c.context(r))
+		domain{{"party", "=", party}}, 0, nil, [][]string{{"id", "ASC"}}, slices.Sorted(maps.Keys(want.values(c.series))), c.context(r))
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
@@ -169,7 +196,7 @@ func (c *Connector) FindAddress(ctx context.Context, customer effect.Receipt, a 
 }
 
 func (a address) same(b address) bool {
-	return a.Party == b.Party && a.PartyName == b.PartyName && a.Attn == b.Attn && a.Street == b.Street && a.City == b.City &&
+	return a.PartyName == b.PartyName && a.Attn == b.Attn && a.Street == b.Street && a.City == b.City &&
 		a.PostalCode == b.PostalCode && equal(a.Country, b.Country) && equal(a.Subdivision, b.Subdivision)
 }
 
@@ -178,53 +205,32 @@ func equal(a, b *int64) bool { return a == b || (a != nil && b != nil && *a == *
 // address translates an address. A country that the database lacks is an
 // exception; a region that it lacks is kept in the city, because nothing of an
 // address may be lost in silence.
-func (c *Connector) address(ctx context.Context, customer effect.Receipt, a retail.Address) (*records, address, error) {
-	var out address
-	r, err := c.setup(ctx)
-	if err != nil {
-		return nil, out, err
-	}
-	if out.Party, err = recordID(customer, "customer"); err != nil {
-		return nil, out, err
-	}
-	out.PartyName, out.PostalCode, out.City = text(line(a.Name)), text(line(a.PostalCode)), text(line(a.City))
+func (c *Connector) address(ctx context.Context, r *records, a retail.Address) (address, error) {
+	out := address{PartyName: text(line(a.Name)), PostalCode: text(line(a.PostalCode)), City: text(line(a.City))}
 	if company := line(a.Company); company != "" {
 		out.PartyName, out.Attn = text(company), out.PartyName
 	}
 	out.Street = text(strings.Trim(line(a.Line1)+"\n"+line(a.Line2), "\n"))
 	if a.Country == "" {
 		out.City = withRegion(out.City, a.Region)
-		return r, out, nil
+		return out, nil
 	}
-	if out.Country, err = c.geo(ctx, r, "country.country", a.Country); err != nil {
-		return nil, out, err
+	found, err := c.place(ctx, r, a.Country, a.Region)
+	if err != nil {
+		return out, err
 	}
-	if out.Country == nil {
-		return nil, out, fault.New(fault.Exception, fault.MissingReference, "Tryton has no country with this code").At("shipping_address.country", a.Country)
+	if found.country == nil {
+		return out, fault.New(fault.Exception, fault.MissingReference, "Tryton has no country with this code").At("shipping_address.country", a.Country)
 	}
-	if a.Region == "" {
-		return r, out, nil
-	}
-	if out.Subdivision, err = c.geo(ctx, r, "country.subdivision", a.Country+"-"+a.Region); err != nil {
-		return nil, out, err
-	}
+	out.Country, out.Subdivision = found.country, found.subdivision
 	if out.Subdivision == nil {
 		out.City = withRegion(out.City, a.Region)
 	}
-	return r, out, nil
+	return out, nil
 }
 
 func withRegion(city text, region string) text {
 	return text(strings.Trim(string(city)+", "+line(region), ", "))
-}
-
-// geo returns the country or subdivision with an ISO 3166 code, or nil.
-func (c *Connector) geo(ctx context.Context, r *records, model, code string) (*int64, error) {
-	var found ids
-	if err := c.read(ctx, "model."+model+".search", &found, domain{{"code", "=", code}}, 0, 1, nil, c.context(r)); err != nil || len(found) == 0 {
-		return nil, err
-	}
-	return &found[0], nil
 }
 
 // line makes one line of s, without space around it: Tryton stores it so.
@@ -237,9 +243,4 @@ func first(values ...string) string {
 		}
 	}
 	return ""
-}
-
-// context is that of a call in the company.
-func (c *Connector) context(r *records) rpcContext {
-	return rpcContext{"company": r.company, "language": "en"}
 }

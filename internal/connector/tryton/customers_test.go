@@ -56,7 +56,7 @@ func TestACustomerMayLackWhatTrytonWouldRefuse(t *testing.T) {
 func TestAnAddressIsFoundIfItIsTheSameInEveryField(t *testing.T) {
 	each(t, func(t *testing.T, srs *series) {
 		c := srs.connect(t)
-		customer, err := c.CreateCustomer(t.Context(), permit, "order:"+newID(), shopper())
+		customer, err := c.CreateCustomer(t.Context(), permit, "order:"+newID(), retail.Person{Name: "Zenobia Marker"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +97,24 @@ func TestAnAddressIsFoundIfItIsTheSameInEveryField(t *testing.T) {
 	})
 }
 
+func TestACustomersShippingAddressIsKeptAlong(t *testing.T) {
+	each(t, func(t *testing.T, srs *series) {
+		p, c := srs.behind(t)
+		customer, err := c.CreateCustomer(t.Context(), permit, "order:"+newID(), shopper())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found, err := c.FindAddress(t.Context(), customer, shopper().Shipping); err != nil || !found {
+			t.Errorf("found: %t (%v)", found, err)
+		}
+		var kept []struct{ ID int64 }
+		srs.administer(t, "model.party.address.search_read", &kept, []any{[]any{"party", "=", number(t, customer.Ref)}}, 0, nil, nil, []string{"id"}, company)
+		if len(kept) != 1 || p.calls("model.party.address.create") != 0 {
+			t.Errorf("%d addresses by %d calls of their own, want one by none", len(kept), p.calls("model.party.address.create"))
+		}
+	})
+}
+
 func TestACountryThatTheERPLacksIsNamed(t *testing.T) {
 	each(t, func(t *testing.T, srs *series) {
 		c := srs.connect(t)
@@ -107,6 +125,11 @@ func TestACountryThatTheERPLacksIsNamed(t *testing.T) {
 		a := shopper().Shipping
 		a.Country = "VA"
 		_, err = c.CreateAddress(t.Context(), permit, customer, a)
-		wantFault(t, err, fault.Error{Kind: fault.Exception, Class: fault.MissingReference, Field: "shipping_address.country", Value: "VA"})
+		want := fault.Error{Kind: fault.Exception, Class: fault.MissingReference, Field: "shipping_address.country", Value: "VA"}
+		wantFault(t, err, want)
+		person := shopper()
+		person.Shipping = a
+		_, err = c.CreateCustomer(t.Context(), permit, "order:"+newID(), person)
+		wantFault(t, err, want)
 	})
 }

@@ -42,14 +42,19 @@ func TestAnInvoiceIsPostedOnceAndThenFound(t *testing.T) {
 func TestAnInvoicingThatBreaksOffIsContinued(t *testing.T) {
 	each(t, func(t *testing.T, srs *series) {
 		p, c := srs.behind(t)
-		for lost := 1; lost <= 2; lost++ {
+		for _, validated := range []bool{false, true} {
 			o := order(t, retail.Order{Lines: []retail.OrderLine{item("MUG-STONE", "17.95", 1)}})
 			so := confirmed(t, c, o)
-			p.set(func(p *proxy) { p.writes, p.loseAfter = 0, lost })
+			if validated {
+				var found []int64
+				srs.administer(t, "model.account.invoice.search", &found, []any{[]any{"sales", "=", number(t, so.Ref)}}, 0, nil, nil, company)
+				srs.administer(t, "model.account.invoice.validate_invoice", nil, found, company)
+			}
+			p.set(func(p *proxy) { p.writes, p.loseAfter = 0, 1 })
 			_, err := c.PostInvoice(t.Context(), permit, so)
 			p.set(func(p *proxy) { p.loseAfter = 0 })
 			if f := fault.Of(err); f == nil || !f.Unknown {
-				t.Fatalf("losing answer %d gives %v, want an unknown outcome", lost, err)
+				t.Fatalf("losing the answer gives %v, want an unknown outcome", err)
 			}
 			if _, err := c.PostInvoice(t.Context(), permit, so); err != nil {
 				t.Fatal(err)
@@ -57,6 +62,28 @@ func TestAnInvoicingThatBreaksOffIsContinued(t *testing.T) {
 			if s := wantSale(t, c, o); len(s.Invoices) != 1 || s.Invoices[0].State != "posted" || s.Invoices[0].Total != o.Totals.Total {
 				t.Errorf("invoices: %+v", s.Invoices)
 			}
+		}
+	})
+}
+
+func TestAnInvoiceThatWasPostedSinceItWasReadIsNotPostedAgain(t *testing.T) {
+	each(t, func(t *testing.T, srs *series) {
+		p, c := srs.behind(t)
+		o := order(t, retail.Order{Lines: []retail.OrderLine{item("MUG-STONE", "17.95", 1)}})
+		so := confirmed(t, c, o)
+		if _, err := c.PostShipment(t.Context(), permit, so, parcel("1Z-"+o.ID, map[string]int64{"MUG-STONE": 1})); err != nil {
+			t.Fatal(err)
+		}
+		made, err := srs.through(t, p).PostInvoice(t.Context(), permit, so)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := c.PostInvoice(t.Context(), permit, so)
+		if err != nil || again.Ref != made.Ref || again.Number != made.Number {
+			t.Errorf("again: %+v (%v), want %+v", again, err, made)
+		}
+		if s := wantSale(t, c, o); len(s.Invoices) != 1 || s.Invoices[0].State != "posted" || s.Invoices[0].Total != o.Totals.Total {
+			t.Errorf("invoices: %+v", s.Invoices)
 		}
 	})
 }

@@ -17,7 +17,7 @@ const batched = 200
 // SalesOrderTotals reads the totals of many sales, by reference. One that is not
 // in Tryton, was never confirmed, or was canceled is absent.
 func (c *Connector) SalesOrderTotals(ctx context.Context, orders []effect.Receipt) (map[string]retail.Money, error) {
-	r, err := c.setup(ctx)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return nil, err
 	}

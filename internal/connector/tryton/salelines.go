@@ -51,9 +51,6 @@ type article struct {
 // deduction. Order lines of one article at one price are one line: Tryton
 // takes some 70 ms a line to confirm, ship and invoice.
 func (c *Connector) saleLines(ctx context.Context, r *records, o retail.Order) ([]saleLine, error) {
-	if o.Currency != c.currency {
-		return nil, fault.New(fault.Exception, fault.Validation, "this connection keeps sales in %s only", c.currency).At("currency", string(o.Currency))
-	}
 	articles, err := c.articles(ctx, r, o)
 	if err != nil {
 		return nil, err
@@ -97,18 +94,19 @@ func (c *Connector) saleLines(ctx context.Context, r *records, o retail.Order) (
 // articles are the products of the lines, in their order; that of a line
 // without a parcel is the zero product.
 func (c *Connector) articles(ctx context.Context, r *records, o retail.Order) ([]product, error) {
-	seen := map[string]bool{}
-	skus := []string{}
-	for _, l := range o.Lines {
-		if shipped(l) > 0 && !seen[l.SKU] {
-			seen[l.SKU] = true
-			skus = append(skus, l.SKU)
+	known := map[string]product{}
+	var missing []string
+	for _, sku := range skus(o) {
+		if p, ok := recall(c, &c.kept.products, sku, r); ok && notAnArticle([]product{p}) == "" {
+			known[sku] = p
+		} else {
+			missing = append(missing, sku)
 		}
 	}
 	found := map[string][]product{}
-	if len(skus) > 0 {
+	if len(missing) > 0 {
 		var err error
-		if found, err = c.products(ctx, r.company, skus); err != nil {
+		if found, err = c.products(ctx, r, missing); err != nil {
 			return nil, err
 		}
 	}
@@ -117,21 +115,31 @@ func (c *Connector) articles(ctx context.Context, r *records, o retail.Order) ([
 		if shipped(l) == 0 {
 			continue
 		}
-		unmapped := func(message string) error {
-			return fault.New(fault.Exception, fault.Mapping, "%s", message).At(fmt.Sprintf("lines[%d].sku", i), l.SKU)
+		p, ok := known[l.SKU]
+		if !ok {
+			if wrong := notAnArticle(found[l.SKU]); wrong != "" {
+				return nil, fault.New(fault.Exception, fault.Mapping, "%s", wrong).At(fmt.Sprintf("lines[%d].sku", i), l.SKU)
+			}
+			p = found[l.SKU][0]
+			known[l.SKU] = p
+			remember(c, &c.kept.products, l.SKU, p, r)
 		}
-		ps := found[l.SKU]
-		switch {
-		case len(ps) == 0:
-			return nil, unmapped("no active product in Tryton has this code")
-		case len(ps) > 1:
-			return nil, unmapped("several products in Tryton have this code")
-		case ps[0].Type == "service":
-			return nil, unmapped("is a service in Tryton, which no parcel can carry")
-		}
-		out[i] = ps[0]
+		out[i] = p
 	}
 	return out, nil
+}
+
+// skus are the different SKUs that parcels of the order will carry.
+func skus(o retail.Order) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, l := range o.Lines {
+		if shipped(l) > 0 && !seen[l.SKU] {
+			seen[l.SKU] = true
+			out = append(out, l.SKU)
+		}
+	}
+	return out
 }
 
 // shipped is the quantity of a line that a parcel will carry.

@@ -1,8 +1,10 @@
 package tryton
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/effect"
@@ -44,15 +46,13 @@ type sale struct {
 // the last, the description says that the draft is incomplete, and what an
 // interrupted attempt left is deleted by the next.
 func (c *Connector) CreateSalesOrder(ctx context.Context, p effect.Permit, o retail.Order, customer, shipTo, billTo effect.Receipt) (effect.Receipt, error) {
-	r, err := c.setup(ctx)
-	if err != nil {
-		return effect.Receipt{}, err
-	}
 	if o.ID == "" {
 		return effect.Receipt{}, fault.New(fault.Permanent, fault.Internal, "the order has no id").At("id", "")
 	}
+	if o.Currency != c.currency {
+		return effect.Receipt{}, fault.New(fault.Exception, fault.Validation, "this connection keeps sales in %s only", c.currency).At("currency", string(o.Currency))
+	}
 	s := sale{
-		Company: r.company, Currency: r.currency, Warehouse: r.warehouse,
 		Reference: o.Number, Description: key(o.ID), SaleDate: dateOf(o.PlacedAt),
 		InvoiceMethod: "order", ShipmentMethod: "order",
 	}
@@ -61,19 +61,37 @@ func (c *Connector) CreateSalesOrder(ctx context.Context, p effect.Permit, o ret
 		receipt effect.Receipt
 		of      string
 	}{{&s.Party, customer, "customer"}, {&s.ShipmentAddress, shipTo, "ship_to"}, {&s.InvoiceAddress, billTo, "bill_to"}} {
+		var err error
 		if *id.into, err = recordID(id.receipt, id.of); err != nil {
 			return effect.Receipt{}, err
 		}
 	}
-	lines, err := c.saleLines(ctx, r, o)
-	if err != nil {
-		return effect.Receipt{}, err
-	}
-	if len(lines) <= chunk {
-		s.Lines = []command{create(anys(lines)...)}
-		return c.createSale(ctx, p, r, s)
-	}
-	return c.createLongSale(ctx, p, r, s, lines)
+	return c.anew(func(r *records) (effect.Receipt, error) {
+		if err := c.setup(ctx, r, skus(o)...); err != nil {
+			return effect.Receipt{}, err
+		}
+		lines, err := c.saleLines(ctx, r, o)
+		if err != nil {
+			return effect.Receipt{}, err
+		}
+		s := s
+		s.Company, s.Currency, s.Warehouse = r.company, r.currency, r.warehouse
+		var receipt effect.Receipt
+		if len(lines) <= chunk {
+			s.Lines = []command{create(anys(lines)...)}
+			receipt, err = c.createSale(ctx, p, r, s)
+		} else {
+			receipt, err = c.createLongSale(ctx, p, r, s, lines)
+		}
+		if err != nil {
+			return receipt, err
+		}
+		id, err := recordID(receipt, "sale")
+		if err == nil {
+			c.seen(r, saleState{ID: id, State: "draft"})
+		}
+		return receipt, err
+	})
 }
 
 func (c *Connector) createSale(ctx context.Context, p effect.Permit, r *records, s sale) (effect.Receipt, error) {
@@ -126,19 +144,29 @@ func anys[T any](in []T) []any {
 	return out
 }
 
-// saleState is what the connector reads of a sale.
+// saleState is what the connector reads of a sale, with its documents as far
+// as they are asked for.
 type saleState struct {
 	ID       int64   `json:"id"`
 	Number   text    `json:"number"`
 	State    string  `json:"state"`
 	Total    decimal `json:"total_amount"`
-	Invoices ids     `json:"invoices"`
-	// Shipments includes only those to the customer, not returns.
-	Shipments ids `json:"shipments"`
-	Currency  struct {
+	Currency struct {
 		Code string `json:"code"`
 	} `json:"currency."`
+	// Shipments includes only those to the customer, not returns.
+	Shipments []parcel  `json:"shipments."`
+	Invoices  []invoice `json:"invoices."`
 }
+
+// sort puts the documents in the order in which they were made.
+func (s saleState) sort() {
+	slices.SortFunc(s.Shipments, func(a, b parcel) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Invoices, func(a, b invoice) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Fields that are read of a sale, beside its number and state.
+var totalFields = []string{"total_amount", "currency.code"}
 
 func (s saleState) receipt() effect.Receipt {
 	return effect.Receipt{Ref: reference(s.ID), Number: string(s.Number)}
@@ -148,7 +176,7 @@ func (s saleState) receipt() effect.Receipt {
 // one has. A sale that people canceled is found too: it is not for the
 // platform to create another.
 func (c *Connector) FindSalesOrder(ctx context.Context, o retail.Order) (effect.Receipt, bool, error) {
-	r, err := c.setup(ctx)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
@@ -167,59 +195,95 @@ func (c *Connector) FindSalesOrder(ctx context.Context, o retail.Order) (effect.
 	}
 }
 
-// sale reads a sale by its receipt.
-func (c *Connector) sale(ctx context.Context, so effect.Receipt, fields ...string) (*records, saleState, error) {
-	r, err := c.setup(ctx)
-	if err != nil {
-		return nil, saleState{}, err
-	}
+// sale reads a sale by its receipt, and its documents with it.
+func (c *Connector) sale(ctx context.Context, r *records, so effect.Receipt, fields ...[]string) (saleState, error) {
 	id, err := recordID(so, "sales_order")
 	if err != nil {
-		return nil, saleState{}, err
+		return saleState{}, err
 	}
 	var found []saleState
-	if err := c.read(ctx, "model.sale.sale.search_read", &found, domain{{"id", "=", id}}, 0, 1, nil, append([]string{"number", "state"}, fields...), c.context(r)); err != nil {
-		return nil, saleState{}, err
+	if err := c.read(ctx, "model.sale.sale.search_read", &found, domain{{"id", "=", id}}, 0, 1, nil,
+		slices.Concat(append([][]string{{"number", "state"}}, fields...)...), c.context(r)); err != nil {
+		return saleState{}, err
 	}
 	if len(found) != 1 {
-		return nil, saleState{}, fault.New(fault.Exception, fault.MissingReference, "the sale is no longer in Tryton").At("sales_order", so.Ref)
+		return saleState{}, fault.New(fault.Exception, fault.MissingReference, "the sale is no longer in Tryton").At("sales_order", so.Ref)
 	}
-	return r, found[0], nil
+	found[0].sort()
+	return found[0], nil
+}
+
+// seen keeps a sale as a step has read it last, for the step that follows.
+func (c *Connector) seen(r *records, s saleState) { remember(c, &c.kept.sales, s.ID, s, r) }
+
+// lastSeen returns a sale as the step before has read it, and only once.
+func (c *Connector) lastSeen(so effect.Receipt) (saleState, bool) {
+	id, err := recordID(so, "sales_order")
+	if err != nil {
+		return saleState{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.kept.sales.get(id, c.now())
+	delete(c.kept.sales.values, id)
+	return s.value, ok
 }
 
 // transitions lead a sale from a draft to processing, where its shipment and
-// its invoice exist. Each is one button of Tryton's.
-var transitions = map[string]string{"draft": "quote", "quotation": "confirm", "confirmed": "process"}
+// its invoice exist. Each is one button of Tryton's, and none does anything to
+// a sale in another state.
+var transitions = map[string][]string{"draft": {"quote", "confirm"}, "quotation": {"confirm"}, "confirmed": {"process"}}
 
-// ConfirmSalesOrder takes the sale to processing from whatever state it is in.
+// ConfirmSalesOrder takes the sale to processing from whatever state it is in:
+// from a draft, if it was created just now.
 func (c *Connector) ConfirmSalesOrder(ctx context.Context, p effect.Permit, so effect.Receipt) (effect.Receipt, error) {
-	r, s, err := c.sale(ctx, so)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return effect.Receipt{}, err
 	}
+	s, ok := c.lastSeen(so)
+	if !ok || s.State != "draft" {
+		if s, err = c.sale(ctx, r, so, totalFields); err != nil {
+			return effect.Receipt{}, err
+		}
+	}
 	for range len(transitions) + 1 {
 		if confirmed(s.State) {
+			c.seen(r, s)
 			return s.receipt(), nil
 		}
-		button, ok := transitions[s.State]
-		if !ok {
+		buttons, before := transitions[s.State], s.State
+		if buttons == nil {
 			return effect.Receipt{}, fault.New(fault.Exception, fault.StateConflict, "the sale in Tryton cannot be confirmed").At("state", s.State)
 		}
-		before := s.State
-		refusal := c.write(ctx, p, "model.sale.sale."+button, nil, ids{s.ID}, c.context(r))
+		taken, refusal := c.press(ctx, p, r, "sale.sale", s.ID, buttons...)
 		if refusal != nil && !mayBeDone(refusal) {
 			return effect.Receipt{}, refusal
 		}
 		// A button's answer does not tell the state: the processing that it
 		// starts may have failed by itself.
-		if _, s, err = c.sale(ctx, so); err != nil {
-			return effect.Receipt{}, fmt.Errorf("reading the sale after %s: %w", button, unread(err))
+		if s, err = c.sale(ctx, r, so, totalFields); err != nil {
+			if taken > 0 {
+				err = unread(err)
+			}
+			return effect.Receipt{}, fmt.Errorf("reading the sale after its buttons: %w", err)
 		}
 		if refusal != nil && s.State == before {
 			return effect.Receipt{}, refusal
 		}
 	}
 	return effect.Receipt{}, fault.New(fault.Retryable, fault.StateConflict, "the sale stays in the state %s", s.State)
+}
+
+// press presses buttons one after the other until one is refused, and returns
+// how many were taken.
+func (c *Connector) press(ctx context.Context, p effect.Permit, r *records, model string, id int64, buttons ...string) (int, error) {
+	for n, button := range buttons {
+		if err := c.write(ctx, p, "model."+model+"."+button, nil, ids{id}, c.context(r)); err != nil {
+			return n, err
+		}
+	}
+	return len(buttons), nil
 }
 
 // mayBeDone reports whether Tryton refused a button in a way in which it also
@@ -242,18 +306,30 @@ func confirmed(state string) bool { return state == "processing" || state == "do
 
 // SalesOrderConfirmed reports whether the sale is being processed, or done.
 func (c *Connector) SalesOrderConfirmed(ctx context.Context, so effect.Receipt) (effect.Receipt, bool, error) {
-	_, s, err := c.sale(ctx, so)
+	r, err := c.inCompany(ctx)
+	if err != nil {
+		return effect.Receipt{}, false, err
+	}
+	s, err := c.sale(ctx, r, so, totalFields)
 	if err != nil || !confirmed(s.State) {
 		return effect.Receipt{}, false, err
 	}
+	c.seen(r, s)
 	return s.receipt(), true, nil
 }
 
-// SalesOrderTotal is the sale's total with taxes, as Tryton computed it.
+// SalesOrderTotal is the sale's total with taxes, as Tryton computed it: as it
+// was read after the confirmation, if that was just now.
 func (c *Connector) SalesOrderTotal(ctx context.Context, so effect.Receipt) (retail.Money, error) {
-	_, s, err := c.sale(ctx, so, "total_amount", "currency.code")
-	if err != nil {
-		return retail.Money{}, err
+	s, ok := c.lastSeen(so)
+	if !ok || s.Total == "" {
+		r, err := c.inCompany(ctx)
+		if err != nil {
+			return retail.Money{}, err
+		}
+		if s, err = c.sale(ctx, r, so, totalFields); err != nil {
+			return retail.Money{}, err
+		}
 	}
 	return money(s.Total, s.Currency.Code)
 }

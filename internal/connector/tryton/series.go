@@ -14,6 +14,8 @@ type series struct {
 	rpc string
 	// advance are the buttons that take a shipment on from a state.
 	advance map[string]string
+	// refuses reports whether a button that is not for the state is refused.
+	refuses bool
 	// packsUnpicked reports whether a shipment that comes from no shelf goes
 	// from assigned to packed.
 	packsUnpicked bool
@@ -36,6 +38,7 @@ var known = map[string]series{
 	"8.0": {
 		rpc:           "/rpc/",
 		advance:       map[string]string{"assigned": "pick", "picked": "pack", "packed": "do", "shipped": "do"},
+		refuses:       true,
 		packsUnpicked: true,
 		street:        "street_unstructured",
 		attn:          "attn",
@@ -44,12 +47,49 @@ var known = map[string]series{
 
 func isKnown(name string) bool { _, ok := known[name]; return ok }
 
-// button takes a shipment on from its state; "" where there is none.
-func (s series) button(p parcel) string {
-	if s.packsUnpicked && p.State == "assigned" && len(p.Inventory) == 0 {
-		return "pack"
+// way are the buttons that take a shipment from its state to its end, each in
+// the state that the one before leads to. Goods that the server does not find
+// are assigned by force: where a button that is not for the state is refused,
+// only once picking was.
+func (s series) way(p parcel, force bool) []string {
+	var out []string
+	state := p.State
+	if state == "waiting" {
+		if !force {
+			out = append(out, "assign_try")
+		}
+		if force || !s.refuses {
+			out = append(out, "assign_force")
+		}
+		state = "assigned"
 	}
-	return s.advance[p.State]
+	if state == "assigned" && s.packsUnpicked && len(p.Inventory) == 0 {
+		out, state = append(out, "pack"), "packed"
+	}
+	for button := s.advance[state]; button != ""; button = s.advance[state] {
+		out, state = append(out, button), after[button]
+	}
+	return out
+}
+
+// after are the states that a shipment's buttons lead to.
+var after = map[string]string{"pick": "picked", "pack": "packed", "do": "done", "done": "done"}
+
+// checkSeriesOnce checks the series unless that was done in this session.
+func (c *Connector) checkSeriesOnce(ctx context.Context) error {
+	c.mu.Lock()
+	checked := c.checked
+	c.mu.Unlock()
+	if checked {
+		return nil
+	}
+	if err := c.checkSeries(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.checked = c.session != "" // a session that comes later may be of another server
+	c.mu.Unlock()
+	return nil
 }
 
 // checkSeries asks the server what it runs. A server of another series does not

@@ -25,7 +25,21 @@ type parcel struct {
 	Timestamp string `json:"_timestamp"`
 	Outgoing  ids    `json:"outgoing_moves"`
 	Inventory ids    `json:"inventory_moves"`
-	moves     []move
+	Moves     []move `json:"moves."`
+}
+
+var (
+	parcelFields = []string{"number", "state", "reference", "outgoing_moves", "inventory_moves", "_timestamp"}
+	moveFields   = []string{"state", "quantity", "origin", "product.code"}
+)
+
+// below are fields of the records at the other end of a field.
+func below(field string, fields ...string) []string {
+	out := make([]string, len(fields))
+	for i, f := range fields {
+		out[i] = field + "." + f
+	}
+	return out
 }
 
 func (s parcel) receipt() effect.Receipt {
@@ -55,7 +69,7 @@ func (s parcel) among(of ids) []move {
 		wanted[id] = true
 	}
 	var out []move
-	for _, m := range s.moves {
+	for _, m := range s.Moves {
 		if wanted[m.ID] && m.State != "cancelled" {
 			out = append(out, m)
 		}
@@ -89,11 +103,15 @@ func (c *Connector) PostShipment(ctx context.Context, p effect.Permit, so effect
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	r, parcels, err := c.parcels(ctx, so)
+	r, err := c.inCompany(ctx)
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	mine, err := c.choose(ctx, r, parcels, ref, want)
+	parcels, err := c.parcels(ctx, r, so)
+	if err != nil {
+		return effect.Receipt{}, err
+	}
+	mine, err := choose(parcels, ref, want)
 	if err != nil {
 		return effect.Receipt{}, err
 	}
@@ -102,7 +120,7 @@ func (c *Connector) PostShipment(ctx context.Context, p effect.Permit, so effect
 			return effect.Receipt{}, err
 		}
 	}
-	return c.advance(ctx, p, r, mine)
+	return c.advance(ctx, p, r, so, mine)
 }
 
 // quantities adds up what a shipment contains, by SKU.
@@ -125,36 +143,18 @@ func planned(state string) bool {
 	return state == "draft" || state == "waiting" || state == "assigned"
 }
 
-// parcels reads the sale's shipments, oldest first, without their moves.
-func (c *Connector) parcels(ctx context.Context, so effect.Receipt) (*records, []parcel, error) {
-	r, s, err := c.sale(ctx, so, "shipments")
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(s.Shipments) == 0 {
-		return r, nil, nil
-	}
-	var found []parcel
-	err = c.read(ctx, "model.stock.shipment.out.search_read", &found, domain{{"id", "in", s.Shipments}}, 0, nil, [][]string{{"id", "ASC"}},
-		[]string{"number", "state", "reference", "outgoing_moves", "inventory_moves", "_timestamp"}, c.context(r))
-	return r, found, err
-}
-
-func (c *Connector) readMoves(ctx context.Context, r *records, s *parcel) error {
-	s.moves = nil
-	return c.read(ctx, "model.stock.move.search_read", &s.moves, domain{{"shipment", "=", fmt.Sprintf("stock.shipment.out,%d", s.ID)}}, 0, nil, [][]string{{"id", "ASC"}},
-		[]string{"state", "quantity", "origin", "product.code"}, c.context(r))
+// parcels reads the sale's shipments and their moves, oldest first.
+func (c *Connector) parcels(ctx context.Context, r *records, so effect.Receipt) ([]parcel, error) {
+	s, err := c.sale(ctx, r, so, below("shipments", parcelFields...), below("shipments.moves", moveFields...))
+	return s.Shipments, err
 }
 
 // choose returns the shipment that carries the reference already, or else the
 // first one that has the quantities open.
-func (c *Connector) choose(ctx context.Context, r *records, parcels []parcel, ref string, want map[string]int64) (parcel, error) {
+func choose(parcels []parcel, ref string, want map[string]int64) (parcel, error) {
 	for _, s := range parcels {
 		if string(s.Reference) != ref || s.State == "cancelled" {
 			continue
-		}
-		if err := c.readMoves(ctx, r, &s); err != nil {
-			return s, err
 		}
 		if !planned(s.State) && !maps.Equal(total(s.outgoing()), want) {
 			return s, fault.New(fault.Exception, fault.Duplicate, "another shipment of this sale was posted with the same tracking number and other quantities").At("tracking_number", ref)
@@ -165,9 +165,6 @@ func (c *Connector) choose(ctx context.Context, r *records, parcels []parcel, re
 	for _, s := range parcels {
 		if !planned(s.State) || s.Reference != "" {
 			continue
-		}
-		if err := c.readMoves(ctx, r, &s); err != nil {
-			return s, err
 		}
 		short := lacks(total(s.outgoing()), want)
 		if short == "" {
@@ -205,7 +202,7 @@ func (c *Connector) plan(ctx context.Context, p effect.Permit, r *records, s par
 		return s, fault.New(fault.Exception, fault.StateConflict, "the shipment of the sale no longer holds this quantity").At("lines.sku", short)
 	}
 	if needsReset(s) {
-		if err := c.button(ctx, p, r, s, "wait"); err != nil {
+		if _, err := c.press(ctx, p, r, shipmentModel, s.ID, "wait"); err != nil {
 			return s, err
 		}
 		var err error
@@ -216,9 +213,6 @@ func (c *Connector) plan(ctx context.Context, p effect.Permit, r *records, s par
 		// nothing. And what was reset may be somebody else's by now.
 		if s.State != "waiting" || (s.Reference != "" && string(s.Reference) != ref) {
 			return s, fault.New(fault.Retryable, fault.StateConflict, "somebody else has taken the shipment meanwhile").At("state", s.State)
-		}
-		if err := c.readMoves(ctx, r, &s); err != nil {
-			return s, unread(err)
 		}
 	}
 	values := map[string]any{}
@@ -231,11 +225,11 @@ func (c *Connector) plan(ctx context.Context, p effect.Permit, r *records, s par
 	if len(values) > 0 {
 		extra := c.context(r)
 		extra["_timestamp"] = map[string]string{fmt.Sprintf("stock.shipment.out,%d", s.ID): s.Timestamp}
-		if err := c.write(ctx, p, "model.stock.shipment.out.write", nil, ids{s.ID}, values, extra); err != nil {
+		if err := c.write(ctx, p, "model."+shipmentModel+".write", nil, ids{s.ID}, values, extra); err != nil {
 			return s, fmt.Errorf("setting the shipment's quantities: %w", err)
 		}
 	}
-	return s, c.assign(ctx, p, r, &s)
+	return s, nil
 }
 
 // needsReset reports whether the moves must be made anew before their
@@ -273,60 +267,64 @@ func split(s parcel, want map[string]int64) []command {
 	return changes
 }
 
-// assign reserves the goods, and by force what Tryton does not find.
-func (c *Connector) assign(ctx context.Context, p effect.Permit, r *records, s *parcel) error {
-	for _, button := range []string{"assign_try", "assign_force"} {
-		if err := c.button(ctx, p, r, *s, button); err != nil {
-			return err
-		}
-		fresh, err := c.parcel(ctx, r, s.ID)
-		if err != nil {
-			return unread(err)
-		}
-		*s = fresh
-		if s.State == "assigned" {
-			return nil
-		}
-	}
-	return fault.New(fault.Exception, fault.StateConflict, "Tryton does not assign the shipment").At("state", s.State)
-}
+const shipmentModel = "stock.shipment.out"
 
-func (c *Connector) button(ctx context.Context, p effect.Permit, r *records, s parcel, name string) error {
-	return c.write(ctx, p, "model.stock.shipment.out."+name, nil, ids{s.ID}, c.context(r))
-}
-
+// parcel reads a shipment and its moves.
 func (c *Connector) parcel(ctx context.Context, r *records, id int64) (parcel, error) {
 	var found []parcel
-	if err := c.read(ctx, "model.stock.shipment.out.read", &found, ids{id},
-		[]string{"number", "state", "reference", "outgoing_moves", "inventory_moves", "_timestamp"}, c.context(r)); err != nil {
+	if err := c.read(ctx, "model."+shipmentModel+".search_read", &found, domain{{"id", "=", id}}, 0, 1, nil,
+		slices.Concat(parcelFields, below("moves", moveFields...)), c.context(r)); err != nil {
 		return parcel{}, err
 	}
 	if len(found) != 1 {
-		return parcel{}, fault.New(fault.Exception, fault.MissingReference, "the shipment is no longer in Tryton").At("shipment", reference(id))
+		return parcel{}, gone(id)
 	}
 	return found[0], nil
 }
 
-// advance takes a shipment whose quantities stand to its end.
-func (c *Connector) advance(ctx context.Context, p effect.Permit, r *records, s parcel) (effect.Receipt, error) {
-	for range 4 {
+func gone(shipment int64) error {
+	return fault.New(fault.Exception, fault.MissingReference, "the shipment is no longer in Tryton").At("shipment", reference(shipment))
+}
+
+// advance takes a shipment whose quantities stand to its end: it presses the
+// buttons that lead there, and reads what became of the sale. A button that is
+// not for the state does nothing, so it goes on from whatever state it finds.
+func (c *Connector) advance(ctx context.Context, p effect.Permit, r *records, so effect.Receipt, s parcel) (effect.Receipt, error) {
+	force := false
+	for range 5 {
 		if s.State == "done" {
 			return s.receipt(), nil
 		}
-		button := c.series.button(s)
-		if button == "" {
+		id, before, way := s.ID, s.State, c.series.way(s, force)
+		if len(way) == 0 {
 			return effect.Receipt{}, fault.New(fault.Exception, fault.StateConflict, "the shipment in Tryton cannot be completed").At("state", s.State)
 		}
-		id, before := s.ID, s.State
-		refusal := c.button(ctx, p, r, s, button)
+		taken, refusal := c.press(ctx, p, r, shipmentModel, id, way...)
 		if refusal != nil && !mayBeDone(refusal) {
 			return effect.Receipt{}, refusal
 		}
-		var err error
-		if s, err = c.parcel(ctx, r, id); err != nil {
+		// The invoice that stands beside the shipment is read along: posting
+		// it comes next.
+		now, err := c.sale(ctx, r, so, below("shipments", parcelFields...), below("invoices", invoiceFields...))
+		if err != nil {
 			return effect.Receipt{}, unread(err)
 		}
-		if refusal != nil && s.State == before {
+		at := slices.IndexFunc(now.Shipments, func(x parcel) bool { return x.ID == id })
+		if at < 0 {
+			return effect.Receipt{}, gone(id)
+		}
+		s = now.Shipments[at]
+		c.seen(r, now)
+		switch {
+		case s.State != before:
+		case s.State == "waiting" && force:
+			if refusal == nil || taken > 0 {
+				refusal = fault.New(fault.Exception, fault.StateConflict, "Tryton does not assign the shipment").At("state", s.State)
+			}
+			return effect.Receipt{}, refusal
+		case s.State == "waiting" && taken > 0:
+			force = true // it found too little of the goods
+		case refusal != nil:
 			return effect.Receipt{}, refusal
 		}
 	}
@@ -344,16 +342,17 @@ func (c *Connector) ShipmentPosted(ctx context.Context, so effect.Receipt, s ret
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
-	r, parcels, err := c.parcels(ctx, so)
+	r, err := c.inCompany(ctx)
+	if err != nil {
+		return effect.Receipt{}, false, err
+	}
+	parcels, err := c.parcels(ctx, r, so)
 	if err != nil {
 		return effect.Receipt{}, false, err
 	}
 	for _, parcel := range parcels {
 		if string(parcel.Reference) != ref || parcel.State != "done" {
 			continue
-		}
-		if err := c.readMoves(ctx, r, &parcel); err != nil {
-			return effect.Receipt{}, false, err
 		}
 		if maps.Equal(total(parcel.outgoing()), want) {
 			return parcel.receipt(), true, nil

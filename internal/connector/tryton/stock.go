@@ -21,8 +21,8 @@ const maxPages = 2000
 // unit does not count, and products without a code are left out. A quantity is
 // negative where more was shipped than Tryton knew of.
 func (c *Connector) Stock(ctx context.Context) (map[string]int64, error) {
-	r, err := c.setup(ctx)
-	if err != nil {
+	r := c.begin()
+	if err := c.setup(ctx, r); err != nil {
 		return nil, err
 	}
 	in := c.context(r)

@@ -26,7 +26,8 @@ type Lister interface {
 	ListOrders(ctx context.Context, since time.Time, cursor string) (page []retail.Listed, next string, err error)
 }
 
-// Customers keeps buyers in an ERP.
+// Customers keeps buyers in an ERP. CreateCustomer may keep the person's shipping
+// address along: FindAddress is asked before CreateAddress.
 type Customers interface {
 	CreateCustomer(ctx context.Context, p effect.Permit, ref string, person retail.Person) (effect.Receipt, error)
 	FindCustomer(ctx context.Context, ref string) (effect.Receipt, bool, error)
