@@ -22,6 +22,7 @@ import (
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/replay"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
 )
 
 // kinds are all kinds of jobs, a line each: adding one is its file and its line.
@@ -33,6 +34,7 @@ func (p *Platform) kinds() []job.Kind {
 		letters.Archive(),
 		p.Prover().Kind(),
 		p.Replay().Kind(),
+		stock.Auditing(p.Store, p.Store),
 	}
 }
 

@@ -11,42 +11,45 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
 // commands are all verbs; kong reads the tags.
 type commands struct {
-	Up         up            `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
-	Down       down          `cmd:"" help:"Stop what up started."`
-	Status     status        `cmd:"" help:"Say what runs and where."`
-	Decode     decode        `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
-	Trace      trace         `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
-	Emit       emit          `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
-	Exceptions exceptions    `cmd:"" help:"List what is parked by cause: why, what is at stake, what to do."`
-	Exception  exceptionCmd  `cmd:"" help:"Show one exception with its document's timeline, notes and payloads."`
-	Retry      retryCmd      `cmd:"" help:"Let a parked document, or all of one cause, go on."`
-	Edit       editCmd       `cmd:"" help:"Replace a parked document's payload, keep the earlier one, and replay it."`
-	Cancel     cancelCmd     `cmd:"" help:"End a parked document that no other system was told of."`
-	Resolve    resolveCmd    `cmd:"" help:"Close an exception that holds no document."`
-	Confirm    confirmCmd    `cmd:"" help:"Say that an effect of unknown outcome happened."`
-	Resend     resendCmd     `cmd:"" help:"Say that an effect of unknown outcome did not happen; it is sent again."`
-	Assign     assignCmd     `cmd:"" help:"Name who works on an exception."`
-	Note       noteCmd       `cmd:"" help:"Write a note on an exception."`
-	Connection connectionCmd `cmd:"" help:"List connections and their circuits, or pause and resume one."`
-	Alerts     alertsCmd     `cmd:"" help:"List what people are told of, or test whether they are."`
-	Audit      auditCmd      `cmd:"" help:"List what people did, and why."`
-	Map        mapCmd        `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
-	Job        jobCmd        `cmd:"" help:"List, show, start, resume and cancel long work."`
-	Redrive    redriveCmd    `cmd:"" help:"Give a queue's dead letters back to it."`
-	Replay     replayCmd     `cmd:"" help:"Take stored payloads of a connection in again, through today's code and configuration."`
-	Proof      proofCmd      `cmd:"" help:"Prove that no order of a channel's day is missing here or in the ERP."`
-	Plan       planCmd       `cmd:"" help:"Show how a partner's folder differs from what runs."`
-	Apply      applyCmd      `cmd:"" help:"Bring what runs to what a partner's folder says."`
-	Deploy     deployCmd     `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
-	Cost       costCmd       `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
-	Connectors connectors    `cmd:"" help:"List the connectors and what each can do."`
-	Doctor     doctorCmd     `cmd:"" help:"Examine an AWS account, read-only: quotas, mail, permissions, and the stack."`
+	Up              up              `cmd:"" help:"Run the whole platform on this machine and watch orders travel through it."`
+	Down            down            `cmd:"" help:"Stop what up started."`
+	Status          status          `cmd:"" help:"Say what runs and where."`
+	Decode          decode          `cmd:"" help:"Print a vendor's document in canonical form, with its money certificate."`
+	Trace           trace           `cmd:"" help:"Print the timeline of an order, found by any of its numbers."`
+	Emit            emit            `cmd:"" help:"Sign and send a payload to the local platform, as the vendor would."`
+	Exceptions      exceptions      `cmd:"" help:"List what is parked by cause: why, what is at stake, what to do."`
+	Exception       exceptionCmd    `cmd:"" help:"Show one exception with its document's timeline, notes and payloads."`
+	Retry           retryCmd        `cmd:"" help:"Let a parked document, or all of one cause, go on."`
+	Edit            editCmd         `cmd:"" help:"Replace a parked document's payload, keep the earlier one, and replay it."`
+	Cancel          cancelCmd       `cmd:"" help:"End a parked document that no other system was told of."`
+	Resolve         resolveCmd      `cmd:"" help:"Close an exception that holds no document."`
+	Confirm         confirmCmd      `cmd:"" help:"Say that an effect of unknown outcome happened."`
+	Resend          resendCmd       `cmd:"" help:"Say that an effect of unknown outcome did not happen; it is sent again."`
+	Assign          assignCmd       `cmd:"" help:"Name who works on an exception."`
+	Note            noteCmd         `cmd:"" help:"Write a note on an exception."`
+	Connection      connectionCmd   `cmd:"" help:"List connections and their circuits, or pause and resume one."`
+	Alerts          alertsCmd       `cmd:"" help:"List what people are told of, or test whether they are."`
+	Audit           auditCmd        `cmd:"" help:"List what people did, and why."`
+	Map             mapCmd          `cmd:"" help:"See and change what values mean: SKUs, taxes, carriers and others."`
+	Job             jobCmd          `cmd:"" help:"List, show, start, resume and cancel long work."`
+	Redrive         redriveCmd      `cmd:"" help:"Give a queue's dead letters back to it."`
+	Replay          replayCmd       `cmd:"" help:"Take stored payloads of a connection in again, through today's code and configuration."`
+	Proof           proofCmd        `cmd:"" help:"Prove that no order of a channel's day is missing here or in the ERP."`
+	Stock           stockCmd        `cmd:"" help:"Show a SKU's stock and what it is made of; adjust, count, open, reverse, audit."`
+	ExplainSourcing explainSourcing `cmd:"" help:"Say from where an order is shipped, and why from there."`
+	Plan            planCmd         `cmd:"" help:"Show how a partner's folder differs from what runs."`
+	Apply           applyCmd        `cmd:"" help:"Bring what runs to what a partner's folder says."`
+	Deploy          deployCmd       `cmd:"" help:"Build the platform and deploy it into a partner's AWS account."`
+	Cost            costCmd         `cmd:"" help:"Compute what a million orders cost in AWS, from what the last run asked of it."`
+	Connectors      connectors      `cmd:"" help:"List the connectors and what each can do."`
+	Doctor          doctorCmd       `cmd:"" help:"Examine an AWS account, read-only: quotas, mail, permissions, and the stack."`
 }
 
 // streams are a command's input and outputs.
@@ -76,7 +79,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	k, err := parser.Parse(args)
+	k, err := parser.Parse(negative(args))
 	if code >= 0 { // --help
 		return code
 	}
@@ -98,6 +101,20 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		_, _ = fmt.Fprintln(errs, "waybill:", err)
 		return 1
 	}
+}
+
+// negative joins a flag and the negative number after it: no short flag is a
+// digit.
+func negative(args []string) (out []string) {
+	for i := 0; i < len(args); i++ {
+		if i+1 < len(args) && strings.HasPrefix(args[i], "--") && !strings.Contains(args[i], "=") && len(args[i+1]) > 1 && args[i+1][0] == '-' && args[i+1][1] >= '0' && args[i+1][1] <= '9' {
+			out = append(out, args[i]+"="+args[i+1])
+			i++
+			continue
+		}
+		out = append(out, args[i])
+	}
+	return out
 }
 
 // root finds the repository: the folder with template.yaml, here or above.

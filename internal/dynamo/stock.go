@@ -627,20 +627,27 @@ func (s *Store) Stock(ctx context.Context, t retail.Tenant, sku string) (out sto
 
 // Movements implements stock.Store, by the index of occurrence times.
 func (s *Store) Movements(ctx context.Context, t retail.Tenant, sku, location string, from time.Time) (out []stock.Move, err error) {
-	err = s.each(ctx, &dynamodb.QueryInput{IndexName: aws.String("occurred"), KeyConditionExpression: aws.String("pk = :p AND occurred_at >= :f"),
-		ExpressionAttributeValues: item{":p": str(skuPK(t, sku)), ":f": str(stamp(from))}}, func(raw item) error {
-		var it movementItem
-		if err := attributevalue.UnmarshalMap(raw, &it); err != nil {
-			return err
+	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{TableName: &s.tables.Inventory, IndexName: aws.String("occurred"), ConsistentRead: aws.Bool(true),
+		KeyConditionExpression:    aws.String("pk = :p AND occurred_at >= :f"),
+		ExpressionAttributeValues: item{":p": str(skuPK(t, sku)), ":f": str(stamp(from))}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading the movements of %s: %w", sku, err)
 		}
-		m, err := it.move(sku)
-		if err == nil && (location == "" || m.Location == location) {
-			out = append(out, m)
+		for _, raw := range page.Items {
+			var it movementItem
+			if err := attributevalue.UnmarshalMap(raw, &it); err != nil {
+				return nil, fmt.Errorf("decoding a movement of %s: %w", sku, err)
+			}
+			m, err := it.move(sku)
+			if err != nil {
+				return nil, fmt.Errorf("decoding a movement of %s: %w", sku, err)
+			}
+			if location == "" || m.Location == location {
+				out = append(out, m)
+			}
 		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the movements of %s: %w", sku, err)
 	}
 	return out, nil
 }

@@ -53,6 +53,7 @@ var operations = map[string][]operation{
 	"dynamodb.UpdateItem": {{"dynamodb:UpdateItem", "dynamodb.UpdateItemInput", "TableName"}},
 	"dynamodb.DeleteItem": {{"dynamodb:DeleteItem", "dynamodb.DeleteItemInput", "TableName"}},
 	"dynamodb.Query":      {{"dynamodb:Query", "dynamodb.QueryInput", "TableName"}},
+	"dynamodb.Scan":       {{"dynamodb:Scan", "dynamodb.ScanInput", "TableName"}},
 	// A batch names its tables by the keys of a map.
 	"dynamodb.BatchGetItem": {{"dynamodb:BatchGetItem", "dynamodb/types.KeysAndAttributes", ""}},
 	// A transaction needs what its items do.
