@@ -35,7 +35,7 @@ fuzz: ## run each fuzz test for $(FUZZTIME); FUZZTIME=1m for longer
 	done
 
 bench: ## measure acknowledgement, decoding, start-up, sizes, and the cost of the last run's orders
-	go test -run '^$$' -bench . ./internal/hook ./test/figures
+	go test -run '^$$' -bench . ./internal/hook ./internal/stock ./test/figures
 	go run . cost
 
 SEEDS ?= 20000
