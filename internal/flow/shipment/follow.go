@@ -45,12 +45,18 @@ func (f Follower) Follow(ctx context.Context, t document.Task) error {
 	if err != nil {
 		return err
 	}
-	listed, err := f.list(ctx, h, route.Warehouse)
+	parts, err := f.releases(ctx, h, route.Warehouse)
 	if err != nil {
 		return err
 	}
-	if err := f.enqueue(ctx, h.Tenant, route.Warehouse, listed); err != nil {
-		return err
+	for _, r := range parts {
+		listed, err := f.list(ctx, h.Tenant, r)
+		if err != nil {
+			return err
+		}
+		if err := f.enqueue(ctx, h.Tenant, r.Warehouse, listed); err != nil {
+			return err
+		}
 	}
 	return f.rest(ctx, t)
 }
@@ -60,16 +66,32 @@ func awaits(h document.Head) bool {
 	return h.State == retail.Released || h.State == retail.InFulfillment
 }
 
-func (f Follower) list(ctx context.Context, h document.Head, warehouse string) ([]retail.Listed, error) {
-	lister, err := flow.Port[Lister](ctx, f.Connections, h.Tenant, warehouse, "list shipments")
-	if err != nil {
-		return nil, err
+// releases are the warehouse orders that the order became. What only one
+// location ships is known by its effect.
+func (f Follower) releases(ctx context.Context, h document.Head, warehouse string) ([]retail.WarehouseRelease, error) {
+	var o retail.Order
+	if err := f.Life.Store.Body(ctx, h.Key, h.Body, &o); err != nil {
+		return nil, fmt.Errorf("reading order %s: %w", h.ID, err)
+	}
+	if o.Sourcing != nil && len(o.Sourcing.Releases) > 1 {
+		return o.Sourcing.Releases, nil
+	}
+	if o.Sourcing != nil && len(o.Sourcing.Releases) == 1 {
+		warehouse = o.Sourcing.Releases[0].Warehouse
 	}
 	release, err := proven(ctx, f.Effects, effect.Subject{Tenant: h.Tenant, Type: h.Type, ID: h.ID}, releaseEffect, "fulfillment_order")
 	if err != nil {
 		return nil, err
 	}
-	listed, err := lister.ListShipments(ctx, release.Ref)
+	return []retail.WarehouseRelease{{Warehouse: warehouse, Ref: release.Ref}}, nil
+}
+
+func (f Follower) list(ctx context.Context, t retail.Tenant, r retail.WarehouseRelease) ([]retail.Listed, error) {
+	lister, err := flow.Port[Lister](ctx, f.Connections, t, r.Warehouse, "list shipments")
+	if err != nil {
+		return nil, err
+	}
+	listed, err := lister.ListShipments(ctx, r.Ref)
 	if err != nil {
 		return nil, fmt.Errorf("listing the order's shipments: %w", err)
 	}
