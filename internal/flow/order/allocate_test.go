@@ -86,7 +86,7 @@ func (r *ruled) accept(id string, lines ...any) document.Task {
 	zero := retail.Money{Currency: "USD"}
 	o := retail.Order{Tenant: tenantOf(r.T), ID: id, Number: "#" + id, Currency: "USD", DestinationCountry: "US",
 		Totals: retail.Totals{Lines: zero, Discounts: zero, Shipping: zero, Duties: zero, Fees: zero, Tip: zero, Tax: zero, Rounding: zero, Total: zero}}
-	for i := 0; i < len(lines); i += 2 {
+	for i := 0; i+1 < len(lines); i += 2 {
 		count, ok := lines[i+1].(int)
 		if !ok {
 			r.Fatalf("%v is no quantity", lines[i+1])
