@@ -515,3 +515,24 @@ func TestTheSameUnreadablePayloadIsOneExceptionHoweverOftenItComes(t *testing.T)
 		t.Errorf("after it was resolved: %s", got)
 	}
 }
+
+func TestAReplayOfAPayloadThatIsGoneKeepsItsHoldOnTheDocument(t *testing.T) {
+	d := newDesk(t)
+	d.deliver("e1", wrong(d.place()))
+	x := d.open()[0]
+	h := d.head(x)
+	x.Raw += ".purged"
+	if err := d.store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.work(); !slices.Equal(got, []string{inbox.Parked}) {
+		t.Errorf("%v", got)
+	}
+	xs := d.open()
+	if len(xs) != 1 || xs[0].Document != h.ID || xs[0].Class != string(fault.MissingReference) || xs[0].State != document.Open || d.head(x).Parked != x.ID {
+		t.Errorf("%+v", xs)
+	}
+}

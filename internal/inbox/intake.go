@@ -139,6 +139,24 @@ func (d Delivery) Known(ctx context.Context, typ, external string) (document.Key
 	return k, ok, err
 }
 
+// Subject leads from what the delivery is about to the document that stands for
+// it: an external id or, for a replay, what its exception holds.
+func (d Delivery) Subject(ctx context.Context, typ, external string) (document.Key, bool, error) {
+	if d.Exception != "" {
+		x, err := d.in.Life.Store.Exception(ctx, d.Tenant, d.Exception)
+		if err != nil {
+			return document.Key{}, false, fmt.Errorf("reading the exception that is answered: %w", err)
+		}
+		if x.Document != "" {
+			return document.Key{Tenant: d.Tenant, Type: x.Type, ID: x.Document}, true, nil
+		}
+	}
+	if external == "" {
+		return document.Key{}, false, nil
+	}
+	return d.Known(ctx, typ, external)
+}
+
 // Answers reports whether the delivery is the replay that somebody asked for
 // of what holds the document.
 func (d Delivery) Answers(h document.Head) bool { return d.Exception != "" && h.Parked == d.Exception }
@@ -185,7 +203,9 @@ func (d Delivery) Park(ctx context.Context, k document.Key, number string, cause
 			return "", fmt.Errorf("reading the payload's exception: %w", err)
 		}
 	}
-	x.Type, x.Document, x.Number = k.Type, k.ID, number
+	if k.ID != "" || x.Document == "" {
+		x.Type, x.Document, x.Number = k.Type, k.ID, number
+	} // else the answer could not be read, and holds what it held
 	return d.Finish(ctx, Parked, document.Transaction{Exceptions: []document.Exception{x}})
 }
 

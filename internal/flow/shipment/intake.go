@@ -77,7 +77,7 @@ func (d delivery) accept(ctx context.Context) (string, error) {
 	if err != nil && (d.Exception == "" || fault.KindOf(err) == fault.Retryable) {
 		return d.refuse(ctx, r, err)
 	}
-	if k, found, kerr := d.subject(ctx, r.shipment.ExternalID); kerr != nil || found {
+	if k, found, kerr := d.Subject(ctx, shipmentRef, r.shipment.ExternalID); kerr != nil || found {
 		if kerr != nil {
 			return "", kerr
 		}
@@ -99,24 +99,6 @@ func (d delivery) accept(ctx context.Context) (string, error) {
 	h := c.Head
 	_ = d.Start(ctx, document.Task{Schema: retail.SchemaVersion, Tenant: h.Tenant, Type: h.Type, ID: h.ID, Run: h.Run}) // the due time is the backstop
 	return inbox.Accepted, nil
-}
-
-// subject leads from what the delivery is about to the document that stands
-// for it: the warehouse's id or, for a replay, what its exception holds.
-func (d delivery) subject(ctx context.Context, externalID string) (document.Key, bool, error) {
-	if d.Exception != "" {
-		x, err := d.Life.Store.Exception(ctx, d.Tenant, d.Exception)
-		if err != nil {
-			return document.Key{}, false, fmt.Errorf("reading the exception that is answered: %w", err)
-		}
-		if x.Document != "" {
-			return document.Key{Tenant: d.Tenant, Type: x.Type, ID: x.Document}, true, nil
-		}
-	}
-	if externalID == "" {
-		return document.Key{}, false, nil
-	}
-	return d.Known(ctx, shipmentRef, externalID)
 }
 
 func (d delivery) decode(ctx context.Context, body []byte, raw string) (read, error) {
