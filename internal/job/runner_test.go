@@ -224,6 +224,27 @@ func TestACrashAtAnyWriteRepeatsOnePartAndSkipsNone(t *testing.T) {
 	}
 }
 
+// away is a bucket that refuses the n-th put.
+type away struct {
+	*blobs.Bucket
+	puts, at int
+}
+
+func (a *away) Put(ctx context.Context, key string, body []byte) error {
+	if a.puts++; a.puts == a.at {
+		return errCrash
+	}
+	return a.Bucket.Put(ctx, key, body)
+}
+
+func TestACheckpointWaitsForItsRejectedRows(t *testing.T) {
+	for at := 1; at <= 4; at++ {
+		b := open(t, 20)
+		b.Objects = &away{Bucket: b.objects, at: at}
+		b.whole(b.drive(b.start().ID))
+	}
+}
+
 func TestACrashInsideAPartRepeatsIt(t *testing.T) {
 	b, died := open(t, 20), false
 	b.part = func(at int) error {
