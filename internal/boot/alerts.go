@@ -95,8 +95,8 @@ func (p *Platform) Observe(ctx context.Context) (alert.Observation, error) {
 		o.Overdue = append(o.Overdue, late...)
 	}
 	for _, err := range []error{
-		p.letters(ctx, &o, "order-inbox", p.Env("ORDER_INBOX_DEAD")),
-		p.letters(ctx, &o, "shipment-inbox", p.Env("SHIPMENT_INBOX_DEAD")),
+		p.letters(ctx, &o, orderInbox, p.Env("ORDER_INBOX_DEAD")),
+		p.letters(ctx, &o, shipmentInbox, p.Env("SHIPMENT_INBOX_DEAD")),
 		p.letters(ctx, &o, "resume", p.Env("RESUME_DEAD")),
 		p.letters(ctx, &o, "job", p.Env("JOB_DEAD")),
 		p.letters(ctx, &o, "publish", p.Env("PUBLISH_DEAD")),
@@ -123,10 +123,12 @@ func (p *Platform) Alert(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		began := time.Now()
 		o, blind := p.Observe(ctx)
+		reopened, stuck := p.Reopen(ctx, o.Exceptions, o.Letters)
+		blind = errors.Join(blind, stuck)
 		sum, err := w.Run(ctx, o)
 		// What could not be sent is tried again with the next pass; what could
 		// not be read or stored is an error of the function.
-		p.line(name, began, errors.Join(blind, err), "active", sum.Active, "told", sum.Told, "failed", sum.Failed)
+		p.line(name, began, errors.Join(blind, err), "active", sum.Active, "told", sum.Told, "failed", sum.Failed, "reopened", reopened)
 		return errors.Join(blind, ignoreUnsent(err))
 	}
 }

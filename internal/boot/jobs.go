@@ -121,8 +121,8 @@ func (p *Platform) DeadLetterDesk() deadletter.Desk {
 		}
 	}
 	return deadletter.Desk{SQS: p.Queues, Objects: p.Payloads(), Now: time.Now, Queues: []deadletter.Queue{
-		{Name: "order-inbox", Dead: p.Env("ORDER_INBOX_DEAD"), Forward: back("ORDER_QUEUE")},
-		{Name: "shipment-inbox", Dead: p.Env("SHIPMENT_INBOX_DEAD"), Forward: back("SHIPMENT_QUEUE")},
+		{Name: orderInbox, Dead: p.Env("ORDER_INBOX_DEAD"), Forward: back("ORDER_QUEUE")},
+		{Name: shipmentInbox, Dead: p.Env("SHIPMENT_INBOX_DEAD"), Forward: back("SHIPMENT_QUEUE")},
 		{Name: "resume", Dead: p.Env("RESUME_DEAD"), Forward: back("RESUME_QUEUE")},
 		{Name: "job", Dead: p.Env("JOB_DEAD"), Forward: back("JOB_QUEUE")},
 		{Name: "publish", Dead: p.Env("PUBLISH_DEAD"), Forward: p.republish},

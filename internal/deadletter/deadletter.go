@@ -130,6 +130,35 @@ func (d Desk) look(ctx context.Context, q Queue) (Letters, error) {
 	return l, nil
 }
 
+// seenLimit bounds one showing of a queue's letters.
+const seenLimit = 200
+
+// Each shows a queue's letters, the oldest about first and seenLimit at most, and
+// leaves them where they are. It ends with the first error of see.
+func (d Desk) Each(ctx context.Context, name string, see func(context.Context, Message) error) error {
+	q, err := d.queue(name)
+	if err != nil || q.Dead == "" {
+		return err
+	}
+	var shown []Message
+	for len(shown) < seenLimit && err == nil {
+		ms, terr := d.SQS.Take(ctx, q.Dead, batch, hide)
+		if terr != nil {
+			return d.release(ctx, q, shown, terr)
+		}
+		if len(ms) == 0 {
+			break
+		}
+		shown = append(shown, ms...)
+		for _, m := range ms {
+			if err = see(ctx, m); err != nil {
+				break
+			}
+		}
+	}
+	return d.release(ctx, q, shown, err)
+}
+
 // Names lists the queues.
 func (d Desk) Names() []string {
 	var out []string

@@ -340,3 +340,27 @@ func TestEachQueueWithDeadLettersIsOneEntry(t *testing.T) {
 		t.Errorf("looking took %v", left)
 	}
 }
+
+func TestLettersAreShownOnceEachAndStay(t *testing.T) {
+	b := open(t)
+	b.fill("r-dead", many(25)...)
+	seen := map[string]int{}
+	must(t, b.desk.Each(t.Context(), "r", func(_ context.Context, m deadletter.Message) error { seen[m.Body]++; return nil }))
+	if len(seen) != 25 {
+		t.Errorf("saw %v", seen)
+	}
+	down := errors.New("down")
+	b.now = b.now.Add(2 * time.Second) // they are shown again at once
+	if err := b.desk.Each(t.Context(), "r", func(context.Context, deadletter.Message) error { return down }); !errors.Is(err, down) {
+		t.Errorf("%v", err)
+	}
+	b.now = b.now.Add(2 * time.Second)
+	n := 0
+	must(t, b.desk.Each(t.Context(), "r", func(context.Context, deadletter.Message) error { n++; return nil }))
+	if n != 25 || len(b.bodies("r-dead")) != 25 {
+		t.Errorf("%d are shown after an error", n)
+	}
+	if err := b.desk.Each(t.Context(), "nothing", nil); fault.Of(err) == nil {
+		t.Errorf("of no queue: %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waybillhq/waybill/internal/document"
@@ -51,6 +52,7 @@ const (
 	Canceled  = "document canceled"
 	Closed    = "resolved"
 	Changed   = "changed"
+	Reopened  = "opened again" // nothing could take its replay in
 	// Repeated: it had been decided before; nothing else was done.
 	Repeated = "decided before"
 )
@@ -184,19 +186,50 @@ func (d Desk) after(ctx context.Context, r Result, task *document.Task, err erro
 	return r, nil
 }
 
-func (d Desk) replay(ctx context.Context, x document.Exception) error {
+// replayOf is the event id of the replay that was asked for last.
+func replayOf(x document.Exception) string {
 	event := x.EventID
 	if event == "" {
 		event = "exception:" + x.ID
 	}
+	return fmt.Sprintf("%s#R%d", event, x.Retries)
+}
+
+func (d Desk) replay(ctx context.Context, x document.Exception) error {
 	err := d.Enqueue(ctx, class(x), inbox.Message{
 		Schema: retail.SchemaVersion, Tenant: x.Tenant, Connection: x.Connection, Topic: "replay", Exception: x.ID,
-		EventID: fmt.Sprintf("%s#R%d", event, x.Retries), ReceivedAt: d.Life.Now(), Blob: x.Raw,
+		EventID: replayOf(x), ReceivedAt: d.Life.Now(), Blob: x.Raw,
 	})
 	if err != nil {
 		return fmt.Errorf("enqueuing the replay; it is recorded, press again: %w", err)
 	}
 	return nil
+}
+
+// Platform decides what follows by itself from what somebody decided.
+const Platform = "waybill"
+
+// DeadReplay opens an exception again whose replay is a dead letter, so that
+// somebody is told and may press again. A letter that answers no exception, or
+// whose replay nobody waits for any more, changes nothing.
+func (d Desk) DeadReplay(ctx context.Context, queue, letter string, m inbox.Message) (Result, error) {
+	if m.Exception == "" {
+		return Result{}, nil
+	}
+	why := Actor{By: Platform, Reason: fmt.Sprintf("its replay ended as dead letter %s of %s; mend what failed there, then retry", letter, queue)}
+	return d.decide(ctx, m.Tenant, m.Exception, "reopen", why, func(x *document.Exception, _ *document.Transaction) (string, error) {
+		if x.State != document.Asked || m.EventID != replayOf(*x) {
+			return Repeated, nil
+		}
+		x.State = document.Open
+		x.Notes = noted(x.Notes, document.Note{At: d.Life.Now(), By: why.By, Text: why.Reason})
+		return Reopened, nil
+	})
+}
+
+// noted keeps the newest notes: the audit has all of them.
+func noted(notes []document.Note, n document.Note) []document.Note {
+	return append(slices.Clone(notes[max(0, len(notes)-maxNotes+1):]), n)
 }
 
 // class is the retention class of the exception's payload, which names its

@@ -162,7 +162,7 @@ func (d *desk) audited() (verbs []string) {
 		d.Fatal(err)
 	}
 	for _, a := range as {
-		if a.By != "ann" || a.Reason == "" || a.Subject == "" {
+		if by := map[bool]string{true: exception.Platform, false: "ann"}[a.Verb == "exception.reopen"]; a.By != by || a.Reason == "" || a.Subject == "" {
 			d.Errorf("audit %+v", a)
 		}
 		verbs = append(verbs, a.Verb)
@@ -534,5 +534,82 @@ func TestAReplayOfAPayloadThatIsGoneKeepsItsHoldOnTheDocument(t *testing.T) {
 	xs := d.open()
 	if len(xs) != 1 || xs[0].Document != h.ID || xs[0].Class != string(fault.MissingReference) || xs[0].State != document.Open || d.head(x).Parked != x.ID {
 		t.Errorf("%+v", xs)
+	}
+}
+
+// What no intake could take in, twelve times, is a dead letter.
+func TestAReplayThatEndsAsADeadLetterIsOpenAgain(t *testing.T) {
+	d := newDesk(t)
+	d.deliver("e1", wrong(d.place()))
+	x := d.open()[0]
+	if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	first := d.sent[0]
+	d.sent = nil // the intake never gets to it
+	r, err := d.DeadReplay(t.Context(), "order-inbox", "m7", first)
+	if err != nil || r.Outcome != exception.Reopened {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	got := d.open()[0]
+	if got.State != document.Open || got.Raw != x.Raw || len(got.Notes) != 1 || !strings.Contains(got.Notes[0].Text, "dead letter m7 of order-inbox") || got.Notes[0].By != exception.Platform {
+		t.Errorf("%+v", got)
+	}
+	if _, err := d.Payloads.Get(t.Context(), got.Raw); err != nil {
+		t.Errorf("its payload: %v", err)
+	}
+	if got := d.audited(); !slices.Equal(got, []string{"exception.retry", "exception.reopen"}) {
+		t.Errorf("%v", got)
+	}
+	// The letter stays in its queue and is seen again, also after another press.
+	for range 2 {
+		if r, err := d.DeadReplay(t.Context(), "order-inbox", "m7", first); err != nil || r.Outcome != exception.Repeated {
+			t.Errorf("seen again: %+v, %v", r, err)
+		}
+		for range 2 {
+			if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := d.open()[0]; got.State != document.Asked || got.Retries != 2 || len(d.sent) != 4 || d.sent[0].EventID == first.EventID {
+		t.Errorf("after pressing again: %+v, %d sent", got, len(d.sent))
+	}
+	// What was given up on is given back and taken in beside the newer replay.
+	d.sent = append(d.sent, first)
+	if got := d.work(); got[0] != inbox.Parked {
+		t.Errorf("%v", got)
+	}
+	if xs := d.open(); len(xs) != 1 || xs[0].State != document.Open || d.head(x).Parked != x.ID {
+		t.Errorf("%+v", xs)
+	}
+	// A delivery that answers nothing, and one that was answered, change nothing.
+	other := first
+	other.Exception = ""
+	for _, m := range []inbox.Message{other, first} {
+		if r, err := d.DeadReplay(t.Context(), "order-inbox", "m8", m); err != nil || r.Outcome == exception.Reopened {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+}
+
+func TestAFiftyFirstNoteOfThePlatformTakesTheOldestsPlace(t *testing.T) {
+	d := newDesk(t)
+	d.deliver("e1", wrong(d.place()))
+	x := d.open()[0]
+	for i := range 50 {
+		if _, err := d.Note(t.Context(), d.tenant, x.ID, exception.Actor{By: "ann", Reason: fmt.Sprint("note ", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.DeadReplay(t.Context(), "order-inbox", "m7", d.sent[0]); err != nil {
+		t.Fatal(err)
+	}
+	got := d.open()[0]
+	if len(got.Notes) != 50 || got.Notes[0].Text != "note 1" || got.Notes[49].By != exception.Platform {
+		t.Errorf("%d notes, %+v", len(got.Notes), got.Notes)
 	}
 }

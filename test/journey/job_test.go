@@ -3,11 +3,15 @@
 package journey_test
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/exception"
 	"github.com/waybillhq/waybill/internal/flow/proof"
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
@@ -82,5 +86,52 @@ func TestDeadLettersGoBackAndTheDayHasNoHole(t *testing.T) {
 	r, found, err := p.Store.Proof(t.Context(), platform.Tenant, demo.Shop, day)
 	if err != nil || j.State != job.Done || !found || r.Listed < 2 || r.Accounted != r.Listed || r.InERP < 2 || r.States["closed"] < 2 {
 		t.Errorf("%+v\n%+v, %v, %v", j, r, found, err)
+	}
+}
+
+// A replay that no intake could take in lets its exception be open again, with
+// its payload, and may be asked for again.
+func TestAReplayThatIsADeadLetterIsToldAndMayBeAskedForAgain(t *testing.T) {
+	p, ctx := platform.Platform, t.Context()
+	body := []byte("no order " + t.Name())
+	if got := send(t, platform.HookURL(demo.Shop), "dead-replay", demo.WebhookSecret(demo.Shop), body); got != 200 {
+		t.Fatalf("HTTP %d", got)
+	}
+	x := parked(t, "dead-replay")
+	desk, who := p.Desk(), exception.Actor{By: "journey", Reason: "mended"}
+	desk.Enqueue = func(ctx context.Context, _ string, m inbox.Message) error {
+		return p.Queues.Send(ctx, p.Env("ORDER_INBOX_DEAD"), m.Tenant.String(), m, 0)
+	}
+	if r, err := desk.Retry(ctx, platform.Tenant, x.ID, who); err != nil || r.Exception.State != document.Asked {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := platform.Invoke(ctx, "AlertSend"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the exception is open again", func() bool {
+		var err error
+		if x, err = p.Store.Exception(ctx, platform.Tenant, x.ID); err != nil {
+			t.Fatal(err)
+		}
+		return x.State == document.Open
+	})
+	kept, err := p.Payloads().Get(ctx, x.Raw)
+	if len(x.Notes) != 1 || !strings.Contains(x.Notes[0].Text, "order-inbox") || err != nil || !bytes.Equal(kept, body) {
+		t.Errorf("%+v with %q, %v", x, kept, err)
+	}
+	if j := runJob(t, job.Request{Tenant: retail.Partner, Kind: "redrive", Params: map[string]string{"queue": "order-inbox"}}); j.Counts.Applied != 1 {
+		t.Errorf("redrive: %+v", j)
+	}
+	if _, err := p.Desk().Retry(ctx, platform.Tenant, x.ID, who); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "what cannot be read is parked by the same exception", func() bool {
+		if x, err = p.Store.Exception(ctx, platform.Tenant, x.ID); err != nil {
+			t.Fatal(err)
+		}
+		return x.State == document.Open && x.Retries == 2
+	})
+	if _, err := p.Desk().Resolve(ctx, platform.Tenant, x.ID, who); err != nil {
+		t.Error(err)
 	}
 }
