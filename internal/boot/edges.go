@@ -75,8 +75,10 @@ func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int
 		var out []eventbus.Event
 		var numbers []string
 		for _, rec := range batch.Records {
-			if e, ok := entry(rec); ok && subscribed(p.Env("SUBSCRIBED_EVENTS"), e.Type) {
-				out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
+			for _, e := range entries(rec) {
+				if subscribed(p.Env("SUBSCRIBED_EVENTS"), e.Type) {
+					out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
+				}
 			}
 		}
 		res := events.DynamoDBEventResponse{BatchItemFailures: []events.DynamoDBBatchItemFailure{}}
@@ -111,42 +113,57 @@ func subscribed(list, eventType string) bool {
 	return false
 }
 
-// entry reads a timeline entry of the Documents table.
-func entry(rec events.DynamoDBEventRecord) (eventbus.Event, bool) {
+// entries reads what a commit added to a timeline of the Documents table.
+func entries(rec events.DynamoDBEventRecord) []eventbus.Event {
 	it := rec.Change.NewImage
-	text := func(k string) string {
-		if v, ok := it[k]; ok && v.DataType() == events.DataTypeString {
-			return v.String()
-		}
-		return ""
+	key := strings.Split(text(it, "pk"), "#") // T, tenant, type, id
+	if rec.EventName != string(events.DynamoDBOperationTypeInsert) || !strings.HasPrefix(text(it, "sk"), "STEP#") || len(key) != 4 {
+		return nil
 	}
-	if rec.EventName != string(events.DynamoDBOperationTypeInsert) || !strings.HasPrefix(text("sk"), "STEP#") {
-		return eventbus.Event{}, false
-	}
-	key := strings.Split(text("pk"), "#") // T, tenant, type, id
-	if len(key) != 4 {
-		return eventbus.Event{}, false
-	}
-	seq, err := strconv.ParseInt(strings.TrimPrefix(text("sk"), "STEP#"), 10, 64)
-	if err != nil {
-		return eventbus.Event{}, false
-	}
-	at, err := time.Parse(time.RFC3339Nano, text("at"))
-	if err != nil {
-		return eventbus.Event{}, false
-	}
-	data := map[string]string{}
-	if v, ok := it["data"]; ok && v.DataType() == events.DataTypeMap {
-		for k, d := range v.Map() {
-			if d.DataType() == events.DataTypeString {
-				data[k] = d.String()
+	steps := []map[string]events.DynamoDBAttributeValue{it}
+	if more, ok := it["more"]; ok && more.DataType() == events.DataTypeList {
+		for _, m := range more.List() {
+			if m.DataType() == events.DataTypeMap {
+				steps = append(steps, m.Map())
 			}
 		}
 	}
-	raw, err := json.Marshal(data)
-	if err != nil {
-		return eventbus.Event{}, false
+	var out []eventbus.Event
+	for i, st := range steps {
+		seq, err := number(st, "seq")
+		if i == 0 {
+			seq, err = strconv.ParseInt(strings.TrimPrefix(text(it, "sk"), "STEP#"), 10, 64)
+		}
+		at, terr := time.Parse(time.RFC3339Nano, text(st, "at"))
+		if err != nil || terr != nil {
+			continue
+		}
+		data := map[string]string{}
+		if v, ok := st["data"]; ok && v.DataType() == events.DataTypeMap {
+			for k := range v.Map() {
+				data[k] = text(v.Map(), k)
+			}
+		}
+		raw, err := json.Marshal(data)
+		if err != nil {
+			continue
+		}
+		out = append(out, eventbus.Event{SpecVersion: "1.0", ID: key[3] + "." + strconv.FormatInt(seq, 10), Source: "/waybill/" + key[1],
+			Type: text(st, "type"), Subject: key[2] + "/" + key[3], Time: at, Tenant: key[1], Sequence: seq, Correlation: text(st, "correlation"), Data: raw})
 	}
-	return eventbus.Event{SpecVersion: "1.0", ID: key[3] + "." + strconv.FormatInt(seq, 10), Source: "/waybill/" + key[1],
-		Type: text("type"), Subject: key[2] + "/" + key[3], Time: at, Tenant: key[1], Sequence: seq, Correlation: text("correlation"), Data: raw}, true
+	return out
+}
+
+func text(it map[string]events.DynamoDBAttributeValue, name string) string {
+	if v, ok := it[name]; ok && v.DataType() == events.DataTypeString {
+		return v.String()
+	}
+	return ""
+}
+
+func number(it map[string]events.DynamoDBAttributeValue, name string) (int64, error) {
+	if v, ok := it[name]; ok && v.DataType() == events.DataTypeNumber {
+		return v.Integer()
+	}
+	return 0, strconv.ErrSyntax
 }

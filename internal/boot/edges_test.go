@@ -76,3 +76,16 @@ func TestTheBatchIsReadAgainFromTheFirstEventThatWasRefused(t *testing.T) {
 		t.Errorf("%d published, failed %v", len(got), failed)
 	}
 }
+
+func TestEachEntryOfACommitIsAnEvent(t *testing.T) {
+	record := step(1, "retail.order.validated.v1")
+	record.Change.NewImage["more"] = events.NewListAttribute([]events.DynamoDBAttributeValue{events.NewMapAttribute(map[string]events.DynamoDBAttributeValue{
+		"seq": events.NewNumberAttribute("2"), "type": events.NewStringAttribute("retail.order.accepted.v1"), "at": events.NewStringAttribute("2026-03-01T12:00:00Z"),
+	})})
+	if got, failed := publish(t, "*", 0, record); strings.Join(got, " ") != "retail.order.validated.v1 retail.order.accepted.v1" || len(failed) > 0 {
+		t.Errorf("published %v, failed %v", got, failed)
+	}
+	if got, failed := publish(t, "*", 2, record, step(3, "retail.order.closed.v1")); len(got) != 1 || len(failed) != 1 || failed[0] != "101" {
+		t.Errorf("the second entry refused: published %v, failed %v", got, failed)
+	}
+}

@@ -79,11 +79,8 @@ func (s *Store) change(c document.Change) ([]write, error) {
 		return nil, err
 	}
 	ws := []write{head}
-	for _, st := range c.Steps {
-		w, err := put(s.tables.Documents, stepItem{
-			PK: it.PK, SK: stepSK(st.Seq), Seq: st.Seq, At: stamp(st.At), Type: st.Type, Run: st.Run,
-			Correlation: st.Correlation, Data: st.Data,
-		}, "attribute_not_exists(pk)", nil, document.ErrConflict)
+	for _, st := range stepItems(it.PK, c.Steps) {
+		w, err := put(s.tables.Documents, st, "attribute_not_exists(pk)", nil, document.ErrConflict)
 		if err != nil {
 			return nil, err
 		}

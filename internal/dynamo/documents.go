@@ -176,15 +176,45 @@ func (s *Store) Body(ctx context.Context, k document.Key, version int64, out any
 	return json.Unmarshal(raw, out)
 }
 
+// stepItem is what one commit adds to a timeline: an entry and those that follow
+// it. One item costs a transaction half of what two cost.
 type stepItem struct {
-	PK          string            `dynamodbav:"pk"`
-	SK          string            `dynamodbav:"sk"`
+	PK string `dynamodbav:"pk"`
+	SK string `dynamodbav:"sk"` // by the first entry's number
+	step
+	More []step `dynamodbav:"more,omitempty"`
+}
+
+type step struct {
 	Seq         int64             `dynamodbav:"seq"`
 	At          string            `dynamodbav:"at"`
 	Type        string            `dynamodbav:"type"`
 	Run         int64             `dynamodbav:"run,omitempty"`
 	Correlation string            `dynamodbav:"correlation,omitempty"`
 	Data        map[string]string `dynamodbav:"data,omitempty"`
+}
+
+// packed bounds what entries take of an item, of whose 400 KB a single one may
+// need most.
+const packed = 64 << 10
+
+func stepItems(pk string, steps []document.Step) (out []stepItem) {
+	size := packed
+	for _, s := range steps {
+		st := step{Seq: s.Seq, At: stamp(s.At), Type: s.Type, Run: s.Run, Correlation: s.Correlation, Data: s.Data}
+		own := len(s.Type) + len(s.Correlation) + 100
+		for k, v := range s.Data {
+			own += len(k) + len(v) + 3
+		}
+		if size += own; size > packed {
+			out = append(out, stepItem{PK: pk, SK: stepSK(s.Seq), step: st})
+			size = own
+			continue
+		}
+		last := &out[len(out)-1]
+		last.More = append(last.More, st)
+	}
+	return out
 }
 
 // Steps implements document.Store.
@@ -208,11 +238,13 @@ func (s *Store) Steps(ctx context.Context, k document.Key) ([]document.Step, err
 			return nil, fmt.Errorf("decoding the timeline: %w", err)
 		}
 		for _, it := range items {
-			at, err := parseStamp(it.At)
-			if err != nil {
-				return nil, fmt.Errorf("decoding the timeline: %w", err)
+			for _, st := range append([]step{it.step}, it.More...) {
+				at, err := parseStamp(st.At)
+				if err != nil {
+					return nil, fmt.Errorf("decoding the timeline: %w", err)
+				}
+				out = append(out, document.Step{Seq: st.Seq, At: at, Type: st.Type, Run: st.Run, Correlation: st.Correlation, Data: st.Data})
 			}
-			out = append(out, document.Step{Seq: it.Seq, At: at, Type: it.Type, Run: it.Run, Correlation: it.Correlation, Data: it.Data})
 		}
 	}
 	return out, nil

@@ -178,9 +178,7 @@ func stream(t *testing.T, cfg aws.Config, table string) (out []drivertest.Entry)
 				break
 			}
 			for _, r := range page.Records {
-				if e, ok := entry(t, r); ok {
-					out = append(out, e)
-				}
+				out = append(out, entries(t, r)...)
 			}
 			next = page.NextShardIterator
 		}
@@ -188,13 +186,12 @@ func stream(t *testing.T, cfg aws.Config, table string) (out []drivertest.Entry)
 	return out
 }
 
-func entry(t *testing.T, r streamtypes.Record) (e drivertest.Entry, ok bool) {
+// entries are what the publisher of events is told of one commit.
+func entries(t *testing.T, r streamtypes.Record) (out []drivertest.Entry) {
 	t.Helper()
 	image, err := attributevalue.FromDynamoDBStreamsMap(r.Dynamodb.NewImage)
 	must(t, err)
-	var it struct {
-		PK          string            `dynamodbav:"pk"`
-		SK          string            `dynamodbav:"sk"`
+	type step struct {
 		Seq         int64             `dynamodbav:"seq"`
 		At          time.Time         `dynamodbav:"at"`
 		Type        string            `dynamodbav:"type"`
@@ -202,18 +199,28 @@ func entry(t *testing.T, r streamtypes.Record) (e drivertest.Entry, ok bool) {
 		Correlation string            `dynamodbav:"correlation"`
 		Data        map[string]string `dynamodbav:"data"`
 	}
+	var first step
+	var it struct {
+		PK   string `dynamodbav:"pk"`
+		SK   string `dynamodbav:"sk"`
+		More []step `dynamodbav:"more"`
+	}
 	must(t, attributevalue.Unmarshal(image["sk"], &it.SK))
 	if !strings.HasPrefix(it.SK, "STEP#") || r.EventName != streamtypes.OperationTypeInsert {
-		return e, false
+		return nil
 	}
 	must(t, attributevalue.UnmarshalMap(image, &it))
+	must(t, attributevalue.UnmarshalMap(image, &first))
 	key := strings.Split(it.PK, "#")
 	tn, err := retail.ParseTenant(key[1])
 	must(t, err)
-	return drivertest.Entry{
-		Key:  document.Key{Tenant: tn, Type: key[2], ID: key[3]},
-		Step: document.Step{Seq: it.Seq, At: it.At, Type: it.Type, Run: it.Run, Correlation: it.Correlation, Data: it.Data},
-	}, true
+	for _, s := range append([]step{first}, it.More...) {
+		out = append(out, drivertest.Entry{
+			Key:  document.Key{Tenant: tn, Type: key[2], ID: key[3]},
+			Step: document.Step{Seq: s.Seq, At: s.At, Type: s.Type, Run: s.Run, Correlation: s.Correlation, Data: s.Data},
+		})
+	}
+	return out
 }
 
 func must(t *testing.T, err error) {
