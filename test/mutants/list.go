@@ -43,7 +43,7 @@ var mutants = []mutant{
 		{shipmentDir, "	if err == nil {\n		err = d.place(ctx, &r)\n	}\n	if err != nil {\n		return d.refuse(ctx, r, err)\n	}\n",
 			"	if err == nil {\n		err = d.place(ctx, &r)\n	}\n	if err != nil {\n		return d.refuse(ctx, r, err)\n	}\n	if h, err := d.Life.Store.Head(ctx, document.Key{Tenant: d.Tenant, Type: document.Order, ID: r.shipment.OrderID}); err == nil && r.shipment.SourceVersion < h.SourceVersion {\n		return d.Finish(ctx, inbox.Superseded, document.Transaction{})\n	}\n"}}},
 	{name: "effect sent without intent", edits: []edit{{effectDir,
-		"existing, err := l.Store.Create(ctx, rec)", "existing, err := (*Record)(nil), error(nil)"}}},
+		"if existing, err = l.Store.Create(ctx, rec); err != nil {", "if existing, err = nil, nil; err != nil {"}}},
 	{name: "read-back skipped", edits: []edit{{effectDir,
 		"	if !resend {\n", "	if !resend && rec.Attempts < 0 {\n"}}},
 	{name: "settle ignored", edits: []edit{{effectDir,

@@ -156,6 +156,7 @@ func (p ports) Create(ctx context.Context, r effect.Record) (existing *effect.Re
 }
 
 func (p ports) Update(ctx context.Context, r effect.Record) error {
+	p.w.cur.inv.effect = effectKey(r)
 	return p.w.call("effect "+r.Key+" "+string(r.Status), true, func() error {
 		err := p.Store.Update(ctx, r)
 		if err == nil {
