@@ -30,7 +30,8 @@ type Follower struct {
 // taken in, enqueues them as if they had been announced, and sets when to look
 // again. Enqueuing one twice is harmless: its event id says which parcel, as of
 // when. A shipped order has nothing to ask for and only rests until its
-// shipments have closed it; an order in another state is left as it is.
+// shipments have closed it; an order that this very run released, or in another
+// state, is left as it is.
 func (f Follower) Follow(ctx context.Context, t document.Task) error {
 	h, err := f.Life.Hold(ctx, t)
 	switch {
@@ -39,6 +40,10 @@ func (f Follower) Follow(ctx context.Context, t document.Task) error {
 	case h.State == retail.Shipped:
 		return f.rest(ctx, t)
 	case !awaits(h):
+		return nil
+	case h.Due.Sub(f.Life.Now()) > document.PhaseLease:
+		// A run begins with a due time of its own lease: a later one was set by the
+		// release, a moment ago, and nothing can have left since.
 		return nil
 	}
 	route, err := f.Connections.Route(ctx, h.Tenant, h.Connection)

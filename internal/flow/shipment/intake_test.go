@@ -281,14 +281,18 @@ func TestAParcelThatNobodyAnnouncedIsFoundAtTheWarehouse(t *testing.T) {
 		{ExternalID: "31", UpdatedAt: noon, Raw: parcel("31", "1001", "94001", goods{"MUG", 1})},
 		{ExternalID: "32", UpdatedAt: noon.Add(time.Minute), Raw: parcel("32", "1001", "94002", goods{"MUG", 1})},
 	}
-	b.wait(time.Hour)
+	follow()
+	if len(sent) != 0 {
+		t.Fatal("the warehouse was asked for parcels in the moment of the release")
+	}
 	for range 2 {
+		b.wait(time.Hour)
 		follow()
 	}
 	if len(sent) != 2 || sent[0].EventID != "poll:32:2096-03-01T12:01:00Z" || sent[1].EventID != sent[0].EventID {
 		t.Fatalf("sent %+v", sent)
 	}
-	if h := b.head(o); !h.Due.Equal(noon.Add(90 * time.Minute)) {
+	if h := b.head(o); !h.Due.Equal(noon.Add(150 * time.Minute)) {
 		t.Errorf("due %s", h.Due)
 	}
 	for i, want := range []string{inbox.Accepted, inbox.Repeated} {
@@ -296,6 +300,7 @@ func TestAParcelThatNobodyAnnouncedIsFoundAtTheWarehouse(t *testing.T) {
 			t.Errorf("taking %d: %s, %v", i, got, err)
 		}
 	}
+	b.wait(time.Hour)
 	follow()
 	if len(sent) != 2 {
 		t.Error("a parcel that is known was enqueued")
@@ -306,7 +311,7 @@ func TestAParcelThatNobodyAnnouncedIsFoundAtTheWarehouse(t *testing.T) {
 	b.warehouse.listed["551001"] = append(b.warehouse.listed["551001"], retail.Listed{ExternalID: "33"})
 	b.wait(time.Hour)
 	follow()
-	if h := b.head(o); len(sent) != 2 || h.State != retail.Shipped || !h.Due.Equal(noon.Add(150*time.Minute)) {
+	if h := b.head(o); len(sent) != 2 || h.State != retail.Shipped || !h.Due.Equal(noon.Add(270*time.Minute)) {
 		t.Errorf("a shipped order: sent %d, head %+v", len(sent), h)
 	}
 	for _, task := range b.tasks {
@@ -322,6 +327,7 @@ func TestFollowingAnOrderWithoutAProvenReleaseIsForPeople(t *testing.T) {
 	b := newBench(t)
 	orderTask, o := b.place("1001", goods{"MUG", 2})
 	b.release(orderTask)
+	b.wait(time.Hour)
 	f := shipment.Follower{Life: b.phase.Life, Effects: forgetful{b.store, "release"}, Connections: b}
 	if got := b.isFault(f.Follow(t.Context(), orderTask), fault.Exception, fault.MissingReference); got.Value != o.ID {
 		t.Errorf("fault = %+v", got)
