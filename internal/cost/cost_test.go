@@ -48,3 +48,30 @@ func TestALogWithoutOrdersIsRefused(t *testing.T) {
 		t.Error("accepted")
 	}
 }
+
+func TestColdStartsWeighAsTheyDoInAMonth(t *testing.T) {
+	log := `{"msg":"order-intake","outcome":"accepted","asked":{"cold":true,"wru":10,"calls":{"KMS.Decrypt":2}}}
+{"msg":"order-intake","outcome":"accepted","asked":{"cold":true,"wru":10,"calls":{"KMS.Decrypt":2}}}
+{"msg":"order-intake","outcome":"accepted","asked":{"wru":4}}
+{"msg":"order-intake","outcome":"accepted","asked":{"wru":4}}
+{"msg":"fulfillment-order","asked":{"cold":true,"rru":8}}
+`
+	r, err := cost.Read(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range r.Items {
+		want, tried := map[string]float64{
+			"Lambda requests":      5. / 4,
+			"DynamoDB write units": (0.04*10 + 3.96*4) / 4,
+			"DynamoDB read units":  8. / 4, // was never seen warm
+			"KMS requests":         0.04 * 2 / 4,
+		}[i.Service+" "+i.Unit]
+		if tried && math.Abs(i.Quantity-want) > 1e-9 {
+			t.Errorf("%s %s an order: %f, not %f", i.Service, i.Unit, i.Quantity, want)
+		}
+	}
+	if r.Orders != 4 {
+		t.Errorf("%d orders", r.Orders)
+	}
+}

@@ -321,7 +321,7 @@ func (i *idle) runs(t template, expression string, function properties) error {
 			megabytes = float64(m)
 		}
 	}
-	logged := n * float64(platformLogBytes+r.logBytes)
+	logged := n * float64(logOverhead+r.logBytes)
 	i.report.add("EventBridge", "schedules' events", n, scheduledEvent)
 	i.report.add("Lambda", "requests of schedules", n, lambdaRequest)
 	i.report.add("Lambda", "GB-seconds of schedules", n*(ownSeconds+awsCallSeconds*float64(r.calls))*megabytes/1024, lambdaGBSecond)

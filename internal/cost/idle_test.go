@@ -82,7 +82,7 @@ func TestWhatAnIdleMonthCosts(t *testing.T) {
 		"a condition that holds":    {`{Parameters: {P: {Default: x}}, Conditions: {A: !Equals [!Ref P, x], B: !And [!Condition A, !Or [!Condition A, !Not [!Condition A]]]}, Resources: {K: {Type: "AWS::KMS::Key", Condition: B}}}`, 1},
 		"a condition that does not": {`{Parameters: {P: {Default: x}}, Conditions: {A: !Not [!Equals [!Ref P, x]]}, Resources: {K: {Type: "AWS::KMS::Key", Condition: A}}}`, 0},
 		"a run a day": {`Resources: {R: {Type: "AWS::Events::Rule", Properties: {ScheduleExpression: "cron(0 3 * * ? *)", Targets: [{Arn: !GetAtt S.Arn}]}}, ` + sweep + `}`,
-			730 / 24. * (1e-6 + 0.2e-6 + (0.003+16*0.006)*0.5*0.0000133334 + 16*0.125e-6 + 900*(0.50+0.03)/(1<<30))},
+			730 / 24. * (1e-6 + 0.2e-6 + (0.003+16*0.006)*0.5*0.0000133334 + 16*0.125e-6 + (300+26)*(0.50+0.03)/(1<<30))},
 	} {
 		r, err := idle(t, c.text, nil)
 		if err != nil || math.Abs(r.Total-c.dollars) > 1e-9 {

@@ -4,29 +4,32 @@ package meter
 
 import (
 	"context"
-	"maps"
 	"sync"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Count is what was asked since the last Take. Units are those of DynamoDB's
-// on-demand price, estimated from the bytes that were sent and received: what
-// is read and written is never larger than its JSON.
+// on-demand price. What is put counts by its size, what is updated or deleted as
+// small, because its size is not known here; what is read is never larger than
+// the JSON that came. The entries of indexes are not in it.
 type Count struct {
 	Calls      map[string]int `json:"calls,omitempty"` // by service and operation, without retries
 	ReadUnits  float64        `json:"rru,omitempty"`
 	WriteUnits float64        `json:"wru,omitempty"`
 	Vendor     int            `json:"vendor,omitempty"` // requests to vendors
+	Cold       bool           `json:"cold,omitempty"`   // the first that this instance counted
 }
 
 // Meter counts. It is safe for concurrent use.
 type Meter struct {
-	mu sync.Mutex
-	n  Count
+	mu   sync.Mutex
+	n    Count
+	warm bool
 }
 
 // Take returns the count and begins a new one.
@@ -34,6 +37,7 @@ func (m *Meter) Take() Count {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.n
+	n.Cold, m.warm = !m.warm, true
 	m.n = Count{}
 	return n
 }
@@ -55,42 +59,84 @@ func (m *Meter) Attach(options []func(*middleware.Stack) error) []func(*middlewa
 	})
 }
 
-type itemsKey struct{}
-
-// items is what a transaction or a batch works on.
-type items struct {
-	n           int
-	transaction bool
-}
+type readKey struct{}
 
 func (m *Meter) call(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 	name := awsmiddleware.GetServiceID(ctx) + "." + awsmiddleware.GetOperationName(ctx)
-	m.mu.Lock()
-	if m.n.Calls == nil {
-		m.n.Calls = map[string]int{}
-	}
-	m.n.Calls[name]++
-	m.mu.Unlock()
+	written := 0.0
 	switch p := in.Parameters.(type) {
+	case *dynamodb.PutItemInput:
+		written = units(sizeOf(p.Item), writeUnit)
+	case *dynamodb.UpdateItemInput:
+		written = units(sizeOf(p.ExpressionAttributeValues), writeUnit)
+	case *dynamodb.DeleteItemInput:
+		written = 1
 	case *dynamodb.TransactWriteItemsInput:
-		ctx = middleware.WithStackValue(ctx, itemsKey{}, items{len(p.TransactItems), true})
+		for _, t := range p.TransactItems {
+			own := 1.0
+			switch {
+			case t.Put != nil:
+				own = units(sizeOf(t.Put.Item), writeUnit)
+			case t.Update != nil:
+				own = units(sizeOf(t.Update.ExpressionAttributeValues), writeUnit)
+			}
+			written += 2 * own
+		}
 	case *dynamodb.BatchGetItemInput:
 		n := 0
 		for _, t := range p.RequestItems {
 			n += len(t.Keys)
 		}
-		ctx = middleware.WithStackValue(ctx, itemsKey{}, items{n: n})
+		ctx = middleware.WithStackValue(ctx, readKey{}, n)
 	}
+	m.mu.Lock()
+	if m.n.Calls == nil {
+		m.n.Calls = map[string]int{}
+	}
+	m.n.Calls[name]++
+	m.n.WriteUnits += written
+	m.mu.Unlock()
 	return next.HandleInitialize(ctx, in)
 }
 
-// kibibytes rounds up.
-func kibibytes(n int64, of float64) float64 {
-	units := float64(int64(float64(n) / (of * 1024)))
-	if units*of*1024 < float64(n) {
-		units++
+// Bytes that a unit carries.
+const (
+	writeUnit = 1 << 10
+	readUnit  = 4 << 10
+)
+
+// units rounds up; nothing costs less than one.
+func units(bytes, unit int) float64 {
+	return float64(max((bytes+unit-1)/unit, 1))
+}
+
+// sizeOf is an item's size as DynamoDB documents it: names and values, three
+// bytes for a document or list and one for each of its elements.
+func sizeOf(item map[string]types.AttributeValue) (n int) {
+	for name, v := range item {
+		n += len(name) + sizeOfValue(v)
 	}
-	return max(units, 1)
+	return n
+}
+
+func sizeOfValue(v types.AttributeValue) int {
+	switch v := v.(type) {
+	case *types.AttributeValueMemberS:
+		return len(v.Value)
+	case *types.AttributeValueMemberB:
+		return len(v.Value)
+	case *types.AttributeValueMemberN:
+		return len(v.Value)/2 + 2
+	case *types.AttributeValueMemberM:
+		return 3 + len(v.Value) + sizeOf(v.Value)
+	case *types.AttributeValueMemberL:
+		n := 3 + len(v.Value)
+		for _, e := range v.Value {
+			n += sizeOfValue(e)
+		}
+		return n
+	}
+	return 1
 }
 
 func (m *Meter) bytes(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
@@ -98,38 +144,18 @@ func (m *Meter) bytes(ctx context.Context, in middleware.DeserializeInput, next 
 	if awsmiddleware.GetServiceID(ctx) != dynamodb.ServiceID {
 		return out, meta, err
 	}
-	var sent, received int64
-	if r, ok := in.Request.(*smithyhttp.Request); ok {
-		sent = max(r.ContentLength, 0)
-	}
+	received := 0
 	if r, ok := out.RawResponse.(*smithyhttp.Response); ok {
-		received = max(r.ContentLength, 0)
+		received = int(max(r.ContentLength, 0))
 	}
-	about, _ := middleware.GetStackValue(ctx, itemsKey{}).(items)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch awsmiddleware.GetOperationName(ctx) {
-	case "PutItem", "UpdateItem", "DeleteItem":
-		m.n.WriteUnits += kibibytes(sent, 1)
-	case "TransactWriteItems":
-		// A transaction's items cost twice their size, each at least one unit.
-		m.n.WriteUnits += 2 * max(float64(about.n), kibibytes(sent, 1))
 	case "GetItem", "Query":
-		m.n.ReadUnits += kibibytes(received, 4) // consistent
+		m.n.ReadUnits += units(received, readUnit) // consistent
 	case "BatchGetItem":
-		m.n.ReadUnits += max(float64(about.n), kibibytes(received, 4))
+		n, _ := middleware.GetStackValue(ctx, readKey{}).(int)
+		m.n.ReadUnits += max(float64(n), units(received, readUnit))
 	}
 	return out, meta, err
-}
-
-// Add sums two counts.
-func (n Count) Add(o Count) Count {
-	calls := maps.Clone(n.Calls)
-	if calls == nil {
-		calls = map[string]int{}
-	}
-	for k, v := range o.Calls {
-		calls[k] += v
-	}
-	return Count{calls, n.ReadUnits + o.ReadUnits, n.WriteUnits + o.WriteUnits, n.Vendor + o.Vendor}
 }
