@@ -34,7 +34,7 @@ func (p *Platform) kinds() []job.Kind {
 		letters.Archive(),
 		p.Prover().Kind(),
 		p.Replay().Kind(),
-		stock.Auditing(p.Store, p.Store),
+		stock.Auditing(p.Store, p.Store, p.Fulfillment().Unclaimed),
 	}
 }
 

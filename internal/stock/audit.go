@@ -43,7 +43,8 @@ type Lister interface {
 }
 
 // AuditJob proves that a retailer's positions are the sums of their ledgers; what
-// is not is among its rejected rows.
+// is not is among its rejected rows. What is held for orders that do not say that
+// they have it is given back first.
 var AuditJob = job.Kind{Name: "stock-audit", Key: func(params map[string]string) (string, error) {
 	for k := range params {
 		return "", fmt.Errorf("a stock audit has no parameter %q; it looks at all of a retailer's SKUs", k)
@@ -51,8 +52,9 @@ var AuditJob = job.Kind{Name: "stock-audit", Key: func(params map[string]string)
 	return "stock", nil
 }}
 
-// Auditing is the kind with its work.
-func Auditing(s Store, list Lister) job.Kind {
+// Auditing is the kind with its work; unclaimed gives back what no order says that
+// it holds of a SKU, and counts it.
+func Auditing(s Store, list Lister, unclaimed func(ctx context.Context, t retail.Tenant, sku string) (int, error)) job.Kind {
 	return AuditJob.With(func(ctx context.Context, j job.Job) (job.Part, error) {
 		skus, next, err := list.SKUs(ctx, j.Tenant, j.Cursor)
 		if err != nil {
@@ -60,12 +62,20 @@ func Auditing(s Store, list Lister) job.Kind {
 		}
 		p := job.Part{Cursor: next, Done: next == ""}
 		for _, sku := range skus {
+			freed, err := unclaimed(ctx, j.Tenant, sku)
+			if err != nil {
+				return job.Part{}, fmt.Errorf("giving back what nobody claims of %s: %w", sku, err)
+			}
 			found, _, err := Prove(ctx, s, j.Tenant, sku)
 			if err != nil {
 				return job.Part{}, fmt.Errorf("auditing %s: %w", sku, err)
 			}
 			p.Counts.Read++
-			if len(found) == 0 {
+			switch {
+			case len(found) == 0 && freed > 0:
+				p.Counts.Applied++
+				continue
+			case len(found) == 0:
 				p.Counts.Unchanged++
 				continue
 			}
@@ -74,7 +84,7 @@ func Auditing(s Store, list Lister) job.Kind {
 				p.Rejected = append(p.Rejected, job.Rejected{Line: j.Counts.Read + p.Counts.Read, ID: sku, Reason: i.String()})
 			}
 		}
-		p.Summary = strconv.FormatInt(j.Counts.Unchanged+p.Counts.Unchanged, 10) + " of " + strconv.FormatInt(j.Counts.Read+p.Counts.Read, 10) + " SKUs are what their ledger says"
+		p.Summary = strconv.FormatInt(j.Counts.Applied+j.Counts.Unchanged+p.Counts.Applied+p.Counts.Unchanged, 10) + " of " + strconv.FormatInt(j.Counts.Read+p.Counts.Read, 10) + " SKUs are what their ledger says; of " + strconv.FormatInt(j.Counts.Applied+p.Counts.Applied, 10) + " something was given back that no order claims"
 		return p, nil
 	})
 }

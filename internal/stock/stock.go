@@ -239,6 +239,9 @@ type Store interface {
 	// Candidates reads the positions of several locations and what the order
 	// holds of the items there (their Location is not looked at).
 	Candidates(ctx context.Context, t retail.Tenant, order string, items []Item, locations []string) ([]Position, []Hold, error)
+	// Holds reads what orders hold of one SKU, or one order alone where it is
+	// named, at whatever location; without those that were shipped whole.
+	Holds(ctx context.Context, t retail.Tenant, sku, order string) ([]Hold, error)
 	// Orders is how many orders a location has taken on a day.
 	Orders(ctx context.Context, t retail.Tenant, location, day string) (int64, error)
 	// Stock reads all that is kept of one SKU but its movements.

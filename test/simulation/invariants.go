@@ -14,6 +14,7 @@ import (
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
 )
@@ -515,65 +516,126 @@ func (w *world) moneyIsCertified() {
 	}
 }
 
-// stockIsTrue: what is on hand is what was there less what has left, and what
-// is reserved is what open orders still wait for. A changed location leaves
-// both at the old place (DESIGN.md says so), so such courses are left out.
+// heldAt names a reservation.
+type heldAt struct{ order, line, sku, location string }
+
+// stockIsTrue, by location, whatever the configuration was meanwhile.
 func (w *world) stockIsTrue() {
-	if w.s.Faults[Configuration] > 0 {
+	for _, t := range w.tenants {
+		w.audit(t)
+		left, promised := w.promises(t)
+		for _, sku := range append([]string{unknownSKU}, skus...) {
+			kept := must(w.store.Stock(context.Background(), t.id, sku))
+			for _, holds := range []func(*tenant, string, stock.SKU){w.movementsAreThePosition, w.whatIsPromisedIsThere} {
+				holds(t, sku, kept)
+			}
+			w.whatLeftIsGone(t, kept, left)
+			w.noReservationWithoutAnOrder(t, kept, promised)
+		}
+		for k, n := range promised {
+			if n > 0 {
+				w.fail("noOrderWithoutItsReservation", "order %s of %s has %d of %s at %s for line %s, which are not reserved", k.order, t.id, n, k.sku, k.location, k.line)
+			}
+		}
+	}
+}
+
+// audit is what the job of that name does an hour later where it can be needed:
+// of two executions each may have had other rules, and one may have died, or been
+// late, before it could give back what it reserved.
+func (w *world) audit(t *tenant) {
+	if w.s.Faults[Configuration] == 0 || w.s.Faults[DoubleStarts]+w.s.Faults[LambdaErrors]+w.s.Faults[Freezes] == 0 {
 		return
 	}
-	ctx := context.Background()
-	for _, t := range w.tenants {
-		left, reserved, more := map[string]int64{}, map[string]int64{}, map[string]int64{}
-		for _, k := range w.order {
-			h := w.heads[k]
-			if k.Tenant != t.id || h.Body == 0 {
-				continue
-			}
-			if k.Type == document.Shipment {
-				var s retail.Shipment
-				if err := w.store.Body(ctx, k, h.Body, &s); err != nil {
-					panic(err)
-				}
-				if h.State != retail.Received {
-					for _, l := range s.Lines {
-						left[l.SKU] += l.Quantity
-					}
-				}
-				continue
-			}
-			var o retail.Order
-			if err := w.store.Body(ctx, k, h.Body, &o); err != nil {
-				panic(err)
-			}
-			for _, l := range o.Lines {
-				reserved[l.SKU] += l.Quantities.Allocated + l.Quantities.Released
-				if h.State == retail.Accepted {
-					// Parked before it could say what it had reserved.
-					more[l.SKU] += l.Quantities.Unallocated
-				}
-			}
+	life := w.life
+	life.Store, life.Now = w.store, func() time.Time { return w.time().Add(time.Hour) }
+	f := order.Fulfillment{Life: life, Stock: w.store}
+	for _, sku := range append([]string{unknownSKU}, skus...) {
+		if n := must(f.Unclaimed(context.Background(), t.id, sku)); n > 0 {
+			w.tell("%d reservations of %s of %s are given back by the audit", n, sku, t.id)
 		}
-		positions, err := w.store.Positions(ctx, t.id, locations[0], skus)
-		if err != nil {
+	}
+}
+
+// promises are what documents say: what has left each position, and what is
+// still held of it for which order.
+func (w *world) promises(t *tenant) (left map[[2]string]int64, promised map[heldAt]int64) {
+	ctx := context.Background()
+	left, promised = map[[2]string]int64{}, map[heldAt]int64{}
+	for _, k := range w.order {
+		h := w.heads[k]
+		if k.Tenant != t.id || h.Body == 0 || k.Type != document.Order {
+			continue
+		}
+		var o retail.Order
+		if err := w.store.Body(ctx, k, h.Body, &o); err != nil {
 			panic(err)
 		}
-		if w.s.Faults[DoubleStarts]+w.s.Faults[LambdaErrors] > 0 {
-			// A second execution of a run that was slow to reserve does so again
-			// after the first one's parcel took the goods (DESIGN.md says so).
-			for _, sku := range skus {
-				more[sku] += left[sku]
+		if o.Sourcing == nil {
+			continue
+		}
+		for _, a := range o.Sourcing.Allocations {
+			left[[2]string{a.SKU, a.Location}] += a.Shipped * a.Quantity / a.Units
+			if h.Open() {
+				promised[heldAt{h.ID, a.Line, a.SKU, a.Location}] += (a.Units - a.Shipped) * a.Quantity / a.Units
 			}
 		}
-		opening := int64(onHand)
+	}
+	return left, promised
+}
+
+// movementsAreThePosition: Σ movements is what each bucket has, and reserved is
+// the sum of what orders hold.
+func (w *world) movementsAreThePosition(t *tenant, sku string, kept stock.SKU) {
+	for _, x := range stock.Audit(kept, must(w.store.Movements(context.Background(), t.id, sku, "", time.Time{}))) {
+		w.fail("movementsAreThePosition", "of %s: %s", t.id, x)
+	}
+}
+
+// whatIsPromisedIsThere: unreserved is never below zero, unless the world took
+// goods away; then people are told.
+func (w *world) whatIsPromisedIsThere(t *tenant, sku string, kept stock.SKU) {
+	for _, p := range kept.Positions {
+		told := slices.ContainsFunc(w.openExceptions(t.id), func(x document.Exception) bool {
+			return x.Class == string(fault.ReservationUncovered) && x.Value == sku
+		})
+		if p.Unreserved < 0 && !told {
+			w.fail("whatIsPromisedIsThere", "%s of %s at %s is %d below what is reserved, and people are told: %v", sku, t.id, p.Location, -p.Unreserved, told)
+		}
+	}
+}
+
+// whatLeftIsGone: on hand is what was there less what parcels have taken.
+func (w *world) whatLeftIsGone(t *tenant, kept stock.SKU, left map[[2]string]int64) {
+	for _, p := range kept.Positions {
+		want := int64(onHand)
 		if w.mended {
-			opening += receipt
+			want += receipt
 		}
-		for _, sku := range skus {
-			p, want := positions[sku], stock.Position{OnHand: opening - left[sku], Reserved: reserved[sku]}
-			if p.OnHand != want.OnHand || p.Reserved < want.Reserved || p.Reserved > want.Reserved+more[sku] || p.Unreserved != p.OnHand-p.Reserved {
-				w.fail("stockIsTrue", "%s of %s: on hand %d, reserved %d, unreserved %d; documents say %d and %d", sku, t.id, p.OnHand, p.Reserved, p.Unreserved, want.OnHand, want.Reserved)
-			}
+		if p.SKU == unknownSKU {
+			want -= onHand
+		}
+		if want -= left[[2]string{p.SKU, p.Location}]; p.OnHand != want {
+			w.fail("whatLeftIsGone", "%s of %s at %s: on hand %d; documents say %d", p.SKU, t.id, p.Location, p.OnHand, want)
+		}
+	}
+}
+
+// noReservationWithoutAnOrder that says that it has it, and none after its end.
+// An accepted one may have been parked before it could say so.
+func (w *world) noReservationWithoutAnOrder(t *tenant, kept stock.SKU, promised map[heldAt]int64) {
+	for _, r := range kept.Holds {
+		h, known := w.heads[document.Key{Tenant: t.id, Type: document.Order, ID: r.Order}]
+		k := heldAt{r.Order, r.Line, r.SKU, r.Location}
+		n := promised[k]
+		delete(promised, k)
+		switch {
+		case !known:
+			w.fail("noReservationWithoutAnOrder", "%d of %s at %s are reserved for %s, which %s does not have", r.Quantity, r.SKU, r.Location, r.Order, t.id)
+		case !h.Open():
+			w.fail("noneLeftAfterClose", "%d of %s at %s are reserved for order %s of %s, which is %s", r.Quantity, r.SKU, r.Location, h.Number, t.id, h.State)
+		case r.Quantity != n && h.State != retail.Accepted:
+			w.fail("noReservationWithoutAnOrder", "%d of %s at %s are reserved for order %s of %s, which is %s and says %d", r.Quantity, r.SKU, r.Location, h.Number, t.id, h.State, n)
 		}
 	}
 }

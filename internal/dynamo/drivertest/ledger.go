@@ -429,4 +429,20 @@ func candidates(t *testing.T, d Driver) {
 	if len(kept.Positions) != 2 || len(kept.Holds) != 2 {
 		t.Errorf("kept: %+v", kept)
 	}
+	// What one order holds is found wherever it is; what was shipped whole is not.
+	away := item("A", "1", 2)
+	away.Location = "SHOP"
+	must(t, d.Store.Reserve(t.Context(), tn, "o1", []stock.Item{away}, Now))
+	must(t, d.Store.Reserve(t.Context(), tn, "o11", []stock.Item{item("A", "1", 1)}, Now))
+	own, err := d.Store.Holds(t.Context(), tn, "A", "o1")
+	must(t, err)
+	same(t, "holds of o1", []stock.Hold{{Order: "o1", Line: "1", SKU: "A", Location: "MAIN", Quantity: 3, Until: it.Until}, {Order: "o1", Line: "1", SKU: "A", Location: "SHOP", Quantity: 2}}, own)
+	out := move(stock.Sale, "p1", -2, Now)
+	out.Location, out.Hold, out.Line = "SHOP", "o1", "1"
+	must(t, d.Store.Apply(t.Context(), tn, []stock.Move{out}))
+	all, err := d.Store.Holds(t.Context(), tn, "A", "")
+	must(t, err)
+	if len(all) != 3 {
+		t.Errorf("holds: %+v", all)
+	}
 }

@@ -258,6 +258,21 @@ func (s *Store) Candidates(ctx context.Context, t retail.Tenant, order string, i
 	return positions, holds, nil
 }
 
+// Holds implements stock.Store.
+func (s *Store) Holds(ctx context.Context, t retail.Tenant, sku, order string) ([]stock.Hold, error) {
+	all, err := list[stock.Hold](ctx, s, inventory, part(t.String(), sku), "hold")
+	if err != nil {
+		return nil, err
+	}
+	var out []stock.Hold
+	for _, h := range all {
+		if h.Quantity > 0 && (order == "" || h.Order == order) {
+			out = append(out, h)
+		}
+	}
+	return out, nil
+}
+
 // Orders implements stock.Store.
 func (s *Store) Orders(ctx context.Context, t retail.Tenant, location, day string) (int64, error) {
 	n, _, err := read[int64](ctx, s, inventory, dayKey(t, location, day))
@@ -270,12 +285,8 @@ func (s *Store) Stock(ctx context.Context, t retail.Tenant, sku string) (out sto
 	if out.Positions, err = list[stock.Position](ctx, s, inventory, partition, "position"); err != nil {
 		return out, err
 	}
-	if out.Holds, err = list[stock.Hold](ctx, s, inventory, partition, "hold"); err != nil {
+	if out.Holds, err = s.Holds(ctx, t, sku, ""); err != nil {
 		return out, err
-	}
-	out.Holds = slices.DeleteFunc(out.Holds, func(h stock.Hold) bool { return h.Quantity <= 0 })
-	if len(out.Holds) == 0 {
-		out.Holds = nil
 	}
 	out.Demand, err = list[stock.Demand](ctx, s, inventory, partition, "demand")
 	return out, err

@@ -66,7 +66,10 @@ func (f Fulfillment) Allocate(ctx context.Context, t document.Task) error {
 	}
 	c.Head.Body++
 	c.Body = w.order
-	return f.Life.Commit(ctx, c)
+	if err = f.Life.Commit(ctx, c); err != nil {
+		return errors.Join(err, a.yield(ctx, d.Picks))
+	}
+	return nil
 }
 
 // allocation is an order under sourcing.
@@ -160,6 +163,13 @@ func (a *allocation) source(ctx context.Context) (rules.Decision, error) {
 		attempts = rules.DefaultAttempts
 	}
 	d, blind := a.alone()
+	if a.head.Run > 1 {
+		// An earlier run may have died after it had reserved.
+		blind = false
+		if err := a.leave(ctx); err != nil {
+			return d, err
+		}
+	}
 	for n := 0; ; n++ {
 		var holds []stock.Hold
 		if !blind {
@@ -306,6 +316,68 @@ func (a *allocation) giveBack(ctx context.Context, holds []stock.Hold, picks []r
 	return a.Stock.Release(ctx, a.head.Tenant, a.head.ID, back, a.Life.Now())
 }
 
+// leave gives back what the order holds where it can no longer be shipped from:
+// the locations were others when that was reserved.
+func (a *allocation) leave(ctx context.Context) error {
+	held, err := a.held(ctx)
+	if err != nil {
+		return err
+	}
+	codes := a.codes()
+	held = slices.DeleteFunc(held, func(it stock.Item) bool { return slices.Contains(codes, it.Location) })
+	if len(held) == 0 {
+		return nil
+	}
+	return a.Stock.Release(ctx, a.head.Tenant, a.head.ID, held, a.Life.Now())
+}
+
+// held is all that the order holds of its goods, at whatever location.
+func (a *allocation) held(ctx context.Context) (out []stock.Item, err error) {
+	seen := map[string]bool{}
+	for _, n := range a.needs {
+		if seen[n.SKU] {
+			continue
+		}
+		seen[n.SKU] = true
+		holds, err := a.Stock.Holds(ctx, a.head.Tenant, n.SKU, a.head.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range holds {
+			out = append(out, stock.Item{SKU: h.SKU, Location: h.Location, Line: h.Line, Quantity: h.Quantity})
+		}
+	}
+	return out, nil
+}
+
+// yield gives back what was reserved for a decision that came second: of two
+// executions each may have seen other rules.
+func (a *allocation) yield(ctx context.Context, picks []rules.Pick) error {
+	h, err := a.Life.Store.Head(ctx, a.head.Key)
+	if err != nil {
+		return fmt.Errorf("reading who decided: %w", err)
+	}
+	var o retail.Order
+	if err := a.Life.Store.Body(ctx, h.Key, h.Body, &o); err != nil {
+		return fmt.Errorf("reading what was decided: %w", err)
+	}
+	if h.State == retail.Accepted && h.Open() {
+		return nil // nothing yet; the next run looks at what is held
+	}
+	var back []stock.Item
+	for _, p := range picks {
+		if o.Sourcing == nil || !slices.ContainsFunc(o.Sourcing.Allocations, func(x retail.Allocation) bool {
+			return x.Line == p.Line && x.SKU == p.SKU && x.Location == p.Location
+		}) {
+			back = append(back, stock.Item{SKU: p.SKU, Location: p.Location, Line: p.Line, Quantity: p.Quantity})
+		}
+	}
+	if len(back) == 0 {
+		return nil
+	}
+	return a.Stock.Release(ctx, a.head.Tenant, a.head.ID, back, a.Life.Now())
+}
+
 // reclaim gives back what others hold of the missing SKUs without saying so:
 // their orders ended, or did not come back in time.
 func (a *allocation) reclaim(ctx context.Context, missing []rules.Missing) (bool, error) {
@@ -315,27 +387,63 @@ func (a *allocation) reclaim(ctx context.Context, missing []rules.Missing) (bool
 			continue
 		}
 		seen[m.SKU] = true
-		kept, err := a.Stock.Stock(ctx, a.head.Tenant, m.SKU)
+		n, err := a.unclaimed(ctx, a.head.Tenant, m.SKU, func(h stock.Hold, owner document.Head) (bool, error) {
+			return h.Order == a.head.ID || owner.Open() && owner.State != retail.Received && owner.State != retail.Accepted, nil
+		})
 		if err != nil {
 			return freed, err
 		}
-		for _, h := range kept.Holds {
-			if h.Until.IsZero() || h.Until.After(a.Life.Now()) || h.Order == a.head.ID {
-				continue
-			}
-			owner, err := a.Life.Store.Head(ctx, document.Key{Tenant: a.head.Tenant, Type: document.Order, ID: h.Order})
-			switch {
-			case errors.Is(err, document.ErrNotFound):
-			case err != nil:
-				return freed, fmt.Errorf("reading the order that holds %s: %w", m.SKU, err)
-			case owner.Open() && owner.State != retail.Received && owner.State != retail.Accepted:
-				continue
-			}
-			if err := a.Stock.Release(ctx, a.head.Tenant, h.Order, []stock.Item{{SKU: h.SKU, Location: h.Location, Line: h.Line, Quantity: h.Quantity}}, a.Life.Now()); err != nil {
+		freed = freed || n > 0
+	}
+	return freed, nil
+}
+
+// Unclaimed gives back what is held of a SKU for orders that do not say so, and
+// counts it. Of an order that is on its way the decision says what it has, which
+// reclaim does not look at: of what sells best there are many.
+func (f Fulfillment) Unclaimed(ctx context.Context, t retail.Tenant, sku string) (int, error) {
+	return f.unclaimed(ctx, t, sku, func(h stock.Hold, owner document.Head) (bool, error) {
+		if !owner.Open() || owner.State == retail.Received || owner.State == retail.Accepted {
+			return false, nil
+		}
+		var o retail.Order
+		if err := f.Life.Store.Body(ctx, owner.Key, owner.Body, &o); err != nil {
+			return false, fmt.Errorf("reading the order that holds %s: %w", sku, err)
+		}
+		return o.Sourcing == nil || slices.ContainsFunc(o.Sourcing.Allocations, func(x retail.Allocation) bool {
+			return x.Line == h.Line && x.SKU == sku && x.Location == h.Location
+		}), nil
+	})
+}
+
+// unclaimed gives back what is held for longer than an order needs to say that
+// it has it, unless its order claims it.
+func (f Fulfillment) unclaimed(ctx context.Context, t retail.Tenant, sku string, claims func(stock.Hold, document.Head) (bool, error)) (freed int, err error) {
+	holds, err := f.Stock.Holds(ctx, t, sku, "")
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range holds {
+		if h.Until.IsZero() || h.Until.After(f.Life.Now()) {
+			continue
+		}
+		owner, err := f.Life.Store.Head(ctx, document.Key{Tenant: t, Type: document.Order, ID: h.Order})
+		if err != nil && !errors.Is(err, document.ErrNotFound) {
+			return freed, fmt.Errorf("reading the order that holds %s: %w", sku, err)
+		}
+		if err == nil {
+			claimed, err := claims(h, owner)
+			if err != nil {
 				return freed, err
 			}
-			freed = true
+			if claimed {
+				continue
+			}
 		}
+		if err := f.Stock.Release(ctx, t, h.Order, []stock.Item{{SKU: h.SKU, Location: h.Location, Line: h.Line, Quantity: h.Quantity}}, f.Life.Now()); err != nil {
+			return freed, err
+		}
+		freed++
 	}
 	return freed, nil
 }
@@ -397,15 +505,11 @@ func (f Fulfillment) unreserve(ctx context.Context, w loaded) error {
 		for _, x := range w.order.Sourcing.Allocations {
 			back = append(back, stock.Item{SKU: x.SKU, Location: x.Location, Line: x.Line, Quantity: x.Quantity})
 		}
-	case len(a.policy.Locations) == 1:
-		back = a.items(a.policy.Locations[0].Code)
 	default:
-		_, holds, err := f.Stock.Candidates(ctx, w.head.Tenant, w.head.ID, a.items(""), a.codes())
-		if err != nil {
+		// What a run that died has reserved may lie at a location of then.
+		var err error
+		if back, err = a.held(ctx); err != nil {
 			return err
-		}
-		for _, h := range holds {
-			back = append(back, stock.Item{SKU: h.SKU, Location: h.Location, Line: h.Line, Quantity: h.Quantity})
 		}
 	}
 	if err := f.Stock.Release(ctx, w.head.Tenant, w.head.ID, back, f.Life.Now()); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/waybillhq/waybill/internal/flow"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
+	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/rules"
 	"github.com/waybillhq/waybill/internal/stock"
@@ -303,6 +304,123 @@ func TestAReservationThatNobodyClaimsIsGivenBackOnceItIsNeeded(t *testing.T) {
 	if err != nil || len(kept.Holds) != 1 || kept.Holds[0].Order != "o1" {
 		t.Errorf("holds %+v, %v", kept.Holds, err)
 	}
+}
+
+// at is a policy of one location.
+func at(code string) rules.Policy {
+	return rules.Policy{Locations: []rules.Location{{Code: code, Warehouse: "warehouse"}}}
+}
+
+// A run reserves and dies, and its location is none of the retailer's any more.
+func TestWhatAnEarlierRunReservedWhereNothingIsShippedFromAnyMoreIsGivenBack(t *testing.T) {
+	for name, end := range map[string]func(r *ruled, task document.Task) error{
+		"sourced elsewhere": func(r *ruled, task document.Task) error { return r.phase().Allocate(t.Context(), task) },
+		"canceled": func(r *ruled, task document.Task) error {
+			h, err := r.store.Head(t.Context(), task.Key())
+			if err != nil {
+				return err
+			}
+			return r.phase().Unreserve(t.Context(), h)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRuled(t, at("CITY"), map[string]map[string]int64{"MAIN": {"MUG": 5}, "CITY": {"MUG": 5}})
+			first := r.accept("o1", "MUG", 2)
+			if err := r.store.Reserve(t.Context(), first.Tenant, "o1", []stock.Item{{SKU: "MUG", Location: "MAIN", Line: "1", Quantity: 2, Until: r.now.Add(time.Hour)}}, r.now); err != nil {
+				t.Fatal(err)
+			}
+			next, ok, err := r.life().Resume(t.Context(), first.Key(), 1)
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			if err := end(r, next); err != nil {
+				t.Fatal(err)
+			}
+			r.has("MUG", "MAIN", 5, 0)
+			r.has("MUG", "CITY", 5, map[string]int64{"sourced elsewhere": 2}[name])
+		})
+	}
+}
+
+// overtaken lets another execution decide between a reservation and its commit.
+type overtaken struct {
+	stock.Store
+	by func()
+}
+
+func (o *overtaken) Reserve(ctx context.Context, t retail.Tenant, id string, items []stock.Item, now time.Time) error {
+	err := o.Store.Reserve(ctx, t, id, items, now)
+	if by := o.by; by != nil {
+		o.by = nil
+		by()
+	}
+	return err
+}
+
+func TestOfTwoExecutionsTheOneThatDecidesSecondKeepsNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		other     string
+		main, own int64
+	}{
+		"elsewhere":    {"CITY", 0, 2},
+		"the same way": {"MAIN", 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRuled(t, at("MAIN"), map[string]map[string]int64{"MAIN": {"MUG": 5}, "CITY": {"MUG": 5}})
+			task := r.accept("o1", "MUG", 2)
+			f := r.phase()
+			f.Stock = &overtaken{Store: r.store, by: func() {
+				r.policy = at(c.other)
+				if err := r.phase().Allocate(t.Context(), task); err != nil {
+					t.Error(err)
+				}
+			}}
+			if err := f.Allocate(t.Context(), task); !errors.Is(err, document.ErrConflict) {
+				t.Fatalf("err = %v", err)
+			}
+			r.has("MUG", "MAIN", 5, c.main)
+			r.has("MUG", "CITY", 5, c.own)
+		})
+	}
+}
+
+// What two executions reserved under other rules, and the dead one never gave
+// back, is found by the audit an hour later; what orders claim stays.
+func TestTheAuditGivesBackWhatNoOrderClaims(t *testing.T) {
+	r := newRuled(t, at("MAIN"), map[string]map[string]int64{"MAIN": {"MUG": 9}, "CITY": {"MUG": 9}})
+	task := r.accept("o1", "MUG", 2)
+	if err := r.phase().Allocate(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	for order, location := range map[string]string{"o1": "CITY", "nobody": "MAIN"} {
+		if err := r.store.Reserve(t.Context(), task.Tenant, order, []stock.Item{{SKU: "MUG", Location: location, Line: "1", Quantity: 2, Until: r.now.Add(time.Hour)}}, r.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func() job.Part {
+		t.Helper()
+		p, err := stock.Auditing(r.store, lister{"MUG"}, r.phase().Unclaimed).Part(t.Context(), job.Job{Tenant: task.Tenant})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if p := run(); p.Counts.Applied != 0 || p.Counts.Unchanged != 1 {
+		t.Errorf("too soon: %+v", p.Counts)
+	}
+	r.now = r.now.Add(2 * time.Hour)
+	if p := run(); p.Counts.Applied != 1 || p.Counts.Read != 1 {
+		t.Errorf("%+v", p.Counts)
+	}
+	r.has("MUG", "CITY", 9, 0)
+	r.has("MUG", "MAIN", 9, 2)
+}
+
+// lister knows one page of SKUs.
+type lister []string
+
+func (l lister) SKUs(context.Context, retail.Tenant, string) ([]string, string, error) {
+	return l, "", nil
 }
 
 // dying is a stock whose n-th reservation is never made.
