@@ -348,7 +348,11 @@ func (d Desk) Cancel(ctx context.Context, t retail.Tenant, id string, a Actor) (
 
 // unknownElsewhere refuses to end what another system has, or may have.
 func (d Desk) unknownElsewhere(ctx context.Context, x document.Exception, h document.Head) error {
-	for _, key := range []string{salesOrderEffect, releaseEffect} {
+	keys, err := d.written(ctx, h)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
 		e, err := d.Effects.Store.Effect(ctx, effect.Subject{Tenant: h.Tenant, Type: h.Type, ID: h.ID}, key)
 		if err != nil {
 			return fmt.Errorf("reading effect %s: %w", key, err)
@@ -358,10 +362,27 @@ func (d Desk) unknownElsewhere(ctx context.Context, x document.Exception, h docu
 			if known == "" {
 				known = string(e.Status)
 			}
-			return refused(x, "its %s exists in another system (%s); retry it, or cancel the order at its channel", strings.ReplaceAll(key, "_", " "), known)
+			return refused(x, "its %s exists in another system (%s); retry it, or cancel the order at its channel", strings.NewReplacer("_", " ", "#", " from ").Replace(key), known)
 		}
 	}
 	return nil
+}
+
+// written are the effects that make a document known elsewhere. An order that is
+// split is released from each of its locations, and may lack the first release.
+func (d Desk) written(ctx context.Context, h document.Head) ([]string, error) {
+	keys := []string{salesOrderEffect, releaseEffect}
+	if h.Type != document.Order || h.Body == 0 {
+		return keys, nil
+	}
+	var o retail.Order
+	if err := d.Store.Body(ctx, h.Key, h.Body, &o); err != nil {
+		return nil, fmt.Errorf("reading order %s: %w", h.ID, err)
+	}
+	for _, location := range o.Locations() {
+		keys = append(keys, releaseEffect+"#"+location)
+	}
+	return keys, nil
 }
 
 // Resolve closes an exception that needs nothing more. A document is never

@@ -398,6 +398,22 @@ func TestADocumentIsCanceledOnlyWhereNoOtherSystemHasIt(t *testing.T) {
 			t.Errorf("%s: %v", status, err)
 		}
 	}
+	// Of a split order, the first release was refused and the second is out.
+	y := d.parked("split", unknownSKU)
+	h := d.head(y)
+	h.Body++
+	o := retail.Order{Tenant: d.tenant, ID: h.ID, Sourcing: &retail.SourcingDecision{Allocations: []retail.Allocation{{Line: "1", Location: "MAIN"}, {Line: "1", Location: "CITY"}}}}
+	if err := d.store.Commit(t.Context(), document.Transaction{Changes: []document.Change{{Head: h, Body: o}}}); err != nil {
+		t.Fatal(err)
+	}
+	for key, status := range map[string]effect.Status{"sales_order": effect.Refused, "release": effect.Refused, "release#CITY": effect.Unknown} {
+		if _, err := d.store.Create(t.Context(), effect.Record{Subject: effect.Subject{Tenant: d.tenant, Type: y.Type, ID: y.Document}, Key: key, Status: status, Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Cancel(t.Context(), d.tenant, y.ID, ann); fault.KindOf(err) != fault.Exception || !strings.Contains(err.Error(), "release from CITY") {
+		t.Errorf("an order that CITY may be shipping: %v", err)
+	}
 	r, err := d.Cancel(t.Context(), d.tenant, x.ID, ann)
 	if err != nil || r.Outcome != exception.Canceled {
 		t.Fatalf("%+v, %v", r, err)
