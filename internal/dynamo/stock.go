@@ -49,6 +49,7 @@ type holdItem struct {
 	Quantity int64  `dynamodbav:"quantity"`
 	At       string `dynamodbav:"at"`
 	Until    string `dynamodbav:"until,omitempty"`
+	Day      string `dynamodbav:"day,omitempty"`
 }
 
 func (it holdItem) hold(sku string) (stock.Hold, error) {
@@ -58,7 +59,7 @@ func (it holdItem) hold(sku string) (stock.Hold, error) {
 		return stock.Hold{}, fmt.Errorf("sort key %q is not a hold's", it.SK)
 	}
 	until, err := parseStamp(it.Until)
-	return stock.Hold{Order: order, Line: rest[:i], Location: rest[i+1:], SKU: sku, Quantity: it.Quantity, Until: until}, err
+	return stock.Hold{Order: order, Line: rest[:i], Location: rest[i+1:], SKU: sku, Quantity: it.Quantity, Until: until, Day: it.Day}, err
 }
 
 // errHeld marks a put whose item was there before: the work is already done.
@@ -134,6 +135,15 @@ func (s *Store) reservation(t retail.Tenant, order string, items []stock.Item, h
 		if !it.Until.IsZero() {
 			h.Until = stamp(it.Until)
 		}
+		if c := it.Capacity; c != nil && !days[it.Location] {
+			days[it.Location], h.Day = true, c.Day
+			capacity = append(capacity, write{types.TransactWriteItem{Update: &types.Update{TableName: &s.tables.Inventory,
+				Key:                       item{"pk": str(locationPK(t, it.Location)), "sk": str(daySK(c.Day))},
+				UpdateExpression:          aws.String("SET orders = if_not_exists(orders, :zero) + :one, expires_at = :x"),
+				ConditionExpression:       aws.String("attribute_not_exists(orders) OR orders < :limit"),
+				ExpressionAttributeValues: item{":zero": num(0), ":one": num(1), ":limit": num(c.Limit), ":x": num(now.Add(spentHold).Unix())}}},
+				&stock.Full{Location: it.Location, Day: c.Day}})
+		}
 		hold, err := put(s.tables.Inventory, h, "attribute_not_exists(pk)", nil, errHeld)
 		if err != nil {
 			return nil, nil, err
@@ -145,15 +155,6 @@ func (s *Store) reservation(t retail.Tenant, order string, items []stock.Item, h
 		}
 		n := &needs[at[k]]
 		n.quantity, n.safety, n.backorder = n.quantity+it.Quantity, max(n.safety, it.Safety), n.backorder || it.Backorder
-		if c := it.Capacity; c != nil && !days[it.Location] {
-			days[it.Location] = true
-			capacity = append(capacity, write{types.TransactWriteItem{Update: &types.Update{TableName: &s.tables.Inventory,
-				Key:                       item{"pk": str(locationPK(t, it.Location)), "sk": str(daySK(c.Day))},
-				UpdateExpression:          aws.String("SET orders = if_not_exists(orders, :zero) + :one, expires_at = :x"),
-				ConditionExpression:       aws.String("attribute_not_exists(orders) OR orders < :limit"),
-				ExpressionAttributeValues: item{":zero": num(0), ":one": num(1), ":limit": num(c.Limit), ":x": num(now.Add(spentHold).Unix())}}},
-				&stock.Full{Location: it.Location, Day: c.Day}})
-		}
 	}
 	for _, n := range needs {
 		u := &types.Update{
@@ -205,12 +206,18 @@ func (s *Store) Release(ctx context.Context, t retail.Tenant, order string, item
 
 func (s *Store) release(ctx context.Context, t retail.Tenant, order string, it stock.Item) error {
 	pk, sk := skuPK(t, it.SKU), holdSK(order, it.Line, it.Location)
-	for have := it.Quantity; ; {
-		err := s.transact(ctx, []write{
-			{types.TransactWriteItem{Delete: &types.Delete{
-				TableName: &s.tables.Inventory, Key: item{"pk": str(pk), "sk": str(sk)},
-				ConditionExpression: aws.String("quantity = :q"), ExpressionAttributeValues: item{":q": num(have)},
-			}}, errHeld},
+	have, day, taken := it.Quantity, "", true
+	for range stockContests {
+		hold := &types.Delete{
+			TableName: &s.tables.Inventory, Key: item{"pk": str(pk), "sk": str(sk)},
+			ConditionExpression:      aws.String("quantity = :q AND attribute_not_exists(#d)"),
+			ExpressionAttributeNames: map[string]string{"#d": "day"}, ExpressionAttributeValues: item{":q": num(have)},
+		}
+		if day != "" {
+			hold.ConditionExpression, hold.ExpressionAttributeValues[":d"] = aws.String("quantity = :q AND #d = :d"), str(day)
+		}
+		ws := []write{
+			{types.TransactWriteItem{Delete: hold}, errHeld},
 			{types.TransactWriteItem{Update: &types.Update{
 				TableName:                 &s.tables.Inventory,
 				Key:                       item{"pk": str(pk), "sk": str(positionSK(it.Location))},
@@ -218,18 +225,33 @@ func (s *Store) release(ctx context.Context, t retail.Tenant, order string, it s
 				ConditionExpression:       aws.String("attribute_exists(pk)"),
 				ExpressionAttributeValues: item{":q": num(have), ":one": num(1)},
 			}}, stock.ErrUnknownSKU},
-		})
+		}
+		if day != "" && taken && have == it.Quantity {
+			ws = append(ws, write{types.TransactWriteItem{Update: &types.Update{
+				TableName:                 &s.tables.Inventory,
+				Key:                       item{"pk": str(locationPK(t, it.Location)), "sk": str(daySK(day))},
+				UpdateExpression:          aws.String("SET orders = orders - :one"),
+				ConditionExpression:       aws.String("orders > :zero"),
+				ExpressionAttributeValues: item{":one": num(1), ":zero": num(0)},
+			}}, errGone})
+		}
+		err := s.transact(ctx, ws)
+		if errors.Is(err, errGone) {
+			taken = false // the day is long over
+			continue
+		}
 		if !errors.Is(err, errHeld) {
 			return err
 		}
-		// A part of it may have been shipped.
+		// A part of it may have been shipped, and it may be one of a day's orders.
 		var h holdItem
 		found, err := s.get(ctx, s.tables.Inventory, pk, sk, &h)
-		if err != nil || !found || h.Quantity <= 0 || h.Quantity >= have {
+		if err != nil || !found || h.Quantity <= 0 || h.Quantity > have || h.Quantity == have && h.Day == day {
 			return err
 		}
-		have = h.Quantity
+		have, day = h.Quantity, h.Day
 	}
+	return fault.New(fault.Retryable, fault.StateConflict, "what the order holds of %s changes while it is given back", it.SKU).After(time.Second)
 }
 
 type movementItem struct {

@@ -65,6 +65,9 @@ type Hold struct {
 	Location string
 	Quantity int64 // what is left of it; 0 once all of it was shipped
 	Until    time.Time
+	// Day is that on which its order is one of those that the location takes; of
+	// an order's holds at a location one has it.
+	Day string
 }
 
 // Demand is what an order line waits for and no position has.
@@ -221,7 +224,8 @@ type Store interface {
 	// has shipped, count as taken. It fails with *Short, *Unknown or *Full.
 	Reserve(ctx context.Context, t retail.Tenant, order string, items []Item, now time.Time) error
 	// Release gives back what the order holds of the items, at most their
-	// quantities, and what is left of them then.
+	// quantities, and what is left of them then. Where nothing of a hold was
+	// shipped, the location may take another order on its day.
 	Release(ctx context.Context, t retail.Tenant, order string, items []Item, now time.Time) error
 	// Apply records movements one after another; recorded ones are skipped, so
 	// that a call that ended half-way is repeated as a whole. Another movement

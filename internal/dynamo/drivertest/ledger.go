@@ -173,10 +173,31 @@ func capacity(t *testing.T, d Driver) {
 	if err := d.Store.Reserve(t.Context(), tn, "o3", []stock.Item{it}, Now); !errors.As(err, &full) || full.Location != "MAIN" {
 		t.Errorf("a third order: %v", err)
 	}
-	if n, err := d.Store.Orders(t.Context(), tn, "MAIN", "2096-03-01"); err != nil || n != 2 {
-		t.Errorf("%d orders, %v", n, err)
+	taken := func(want int64) {
+		t.Helper()
+		if n, err := d.Store.Orders(t.Context(), tn, "MAIN", "2096-03-01"); err != nil || n != want {
+			t.Errorf("%d orders, not %d, %v", n, want, err)
+		}
 	}
+	taken(2)
 	stands(t, d, tn, "A", 10, 2)
+	// An order that ends gives its turn back, once; another takes it.
+	for range 2 {
+		must(t, d.Store.Release(t.Context(), tn, "o1", []stock.Item{it}, Now))
+	}
+	taken(1)
+	two := item("A", "1", 2)
+	two.Capacity = it.Capacity
+	must(t, d.Store.Reserve(t.Context(), tn, "o3", []stock.Item{two}, Now))
+	taken(2)
+	// Of the location's work a part was done: its turn is used.
+	out := move(stock.Sale, "p1", -1, Now)
+	out.Hold = "o3"
+	must(t, d.Store.Apply(t.Context(), tn, []stock.Move{out}))
+	must(t, d.Store.Release(t.Context(), tn, "o3", []stock.Item{two}, Now))
+	taken(2)
+	stands(t, d, tn, "A", 9, 1)
+	proven(t, d, tn, "A")
 }
 
 func fenced(t *testing.T, d Driver) {

@@ -3,7 +3,6 @@ package memory
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,9 +33,6 @@ func demandKey(t retail.Tenant, order, sku, line string) key {
 func dayKey(t retail.Tenant, location, day string) key {
 	return key{part(t.String(), "location", location), part("day", day)}
 }
-
-// errHeld marks a hold that is there already, or not any more.
-var errHeld = errors.New("already held")
 
 // change moves a position's buckets where it exists.
 func change(t retail.Tenant, sku, location string, by func(p *stock.Position) error) operation {
@@ -79,15 +75,8 @@ func (s *Store) Reserve(ctx context.Context, t retail.Tenant, order string, item
 			}
 			continue
 		}
-		ops = append(ops, put(inventory, k, h))
-		at := [2]string{it.SKU, it.Location}
-		if sums[at] == nil {
-			sums[at], positions = &sum{}, append(positions, at)
-		}
-		n := sums[at]
-		n.quantity, n.safety, n.backorder = n.quantity+it.Quantity, max(n.safety, it.Safety), n.backorder || it.Backorder
 		if c := it.Capacity; c != nil && !days[it.Location] {
-			days[it.Location] = true
+			days[it.Location], h.Day = true, c.Day
 			capacity = append(capacity, operation{inventory, dayKey(t, it.Location, c.Day), func(was any) (any, error) {
 				taken, _ := was.(int64)
 				if taken >= c.Limit {
@@ -96,6 +85,13 @@ func (s *Store) Reserve(ctx context.Context, t retail.Tenant, order string, item
 				return taken + 1, nil
 			}})
 		}
+		ops = append(ops, put(inventory, k, h))
+		at := [2]string{it.SKU, it.Location}
+		if sums[at] == nil {
+			sums[at], positions = &sum{}, append(positions, at)
+		}
+		n := sums[at]
+		n.quantity, n.safety, n.backorder = n.quantity+it.Quantity, max(n.safety, it.Safety), n.backorder || it.Backorder
 	}
 	for _, at := range positions {
 		n := sums[at]
@@ -117,23 +113,32 @@ func (s *Store) Reserve(ctx context.Context, t retail.Tenant, order string, item
 func (s *Store) Release(ctx context.Context, t retail.Tenant, order string, items []stock.Item, now time.Time) error {
 	_ = now
 	for _, it := range items {
-		var gone int64
-		err := s.write(ctx, operation{inventory, holdKey(t, order, it.SKU, it.Line, it.Location), func(was any) (any, error) {
-			held, exists := was.(stock.Hold)
-			if !exists || held.Quantity <= 0 || held.Quantity > it.Quantity {
-				return nil, errHeld
-			}
-			gone = held.Quantity
-			return nil, nil
-		}}, change(t, it.SKU, it.Location, func(p *stock.Position) error {
-			p.Unreserved, p.Reserved = p.Unreserved+gone, p.Reserved-gone
-			return nil
-		}))
-		if err != nil && !errors.Is(err, errHeld) {
+		if err := s.release(ctx, t, order, it); err != nil {
 			return fmt.Errorf("releasing %s: %w", it.SKU, err)
 		}
 	}
 	return nil
+}
+
+func (s *Store) release(ctx context.Context, t retail.Tenant, order string, it stock.Item) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := holdKey(t, order, it.SKU, it.Line, it.Location)
+	held, exists := s.tables[inventory][k.partition][k.sort].(stock.Hold)
+	if !exists || held.Quantity <= 0 || held.Quantity > it.Quantity {
+		return ctx.Err()
+	}
+	ops := []operation{{inventory, k, func(any) (any, error) { return nil, nil }}, change(t, it.SKU, it.Location, func(p *stock.Position) error {
+		p.Unreserved, p.Reserved = p.Unreserved+held.Quantity, p.Reserved-held.Quantity
+		return nil
+	})}
+	if held.Day != "" && held.Quantity == it.Quantity {
+		ops = append(ops, operation{inventory, dayKey(t, it.Location, held.Day), func(was any) (any, error) {
+			taken, _ := was.(int64)
+			return max(taken-1, 0), nil
+		}})
+	}
+	return first(s.transact(ctx, ops))
 }
 
 // Apply implements stock.Store, one movement a transaction.

@@ -273,14 +273,28 @@ func TestALocationThatIsFullForTodayIsPassedOver(t *testing.T) {
 	p.Locations = slices.Clone(two.Locations)
 	p.Locations[0].DailyOrders = 1
 	r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}, "CITY": {"MUG": 9}})
-	for id, want := range map[int]string{1: "MAIN", 2: "CITY"} {
-		_ = want
-		if err := r.phase().Allocate(t.Context(), r.accept(fmt.Sprint("o", id), "MUG", 1)); err != nil {
+	for _, id := range []string{"o1", "o2"} {
+		if err := r.phase().Allocate(t.Context(), r.accept(id, "MUG", 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.has("MUG", "MAIN", 9, 1)
 	r.has("MUG", "CITY", 9, 1)
+	// Its order ends before it is shipped, and the location takes another one.
+	h, err := r.store.Head(t.Context(), r.task("o1").Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.phase().Unreserve(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"o3", "o4"} {
+		if err := r.phase().Allocate(t.Context(), r.accept(id, "MUG", 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.has("MUG", "MAIN", 9, 1)
+	r.has("MUG", "CITY", 9, 2)
 }
 
 // What an order took and never said that it has does not stay reserved for ever.
