@@ -271,6 +271,7 @@ type movementItem struct {
 	Took        int64  `dynamodbav:"took,omitempty"`
 	Counted     int64  `dynamodbav:"counted,omitempty"`
 	AsOf        string `dynamodbav:"as_of,omitempty"`
+	Unsure      bool   `dynamodbav:"unsure,omitempty"`
 	Reason      string `dynamodbav:"reason,omitempty"`
 	By          string `dynamodbav:"by,omitempty"`
 	Hold        string `dynamodbav:"hold,omitempty"`
@@ -282,7 +283,7 @@ type movementItem struct {
 
 func fromMove(t retail.Tenant, m stock.Move) movementItem {
 	it := movementItem{PK: skuPK(t, m.SKU), SK: movementSK(m.ID()), SKU: m.SKU, Type: m.Type, Location: m.Location, Connection: m.Connection, Document: m.Document,
-		Line: m.Line, OnHand: m.OnHand, Damaged: m.Damaged, QualityHold: m.QualityHold, InTransit: m.InTransit, Took: m.Took, Counted: m.Counted,
+		Line: m.Line, OnHand: m.OnHand, Damaged: m.Damaged, QualityHold: m.QualityHold, InTransit: m.InTransit, Took: m.Took, Counted: m.Counted, Unsure: m.Unsure,
 		Reason: m.Reason, By: m.By, Hold: m.Hold, HoldLine: m.HoldLine, Reverses: m.Reverses, OccurredAt: stamp(m.OccurredAt), RecordedAt: stamp(m.RecordedAt)}
 	if m.Applied != m.OnHand {
 		it.Applied = &m.Applied
@@ -298,7 +299,7 @@ func (it movementItem) move(sku string) (stock.Move, error) {
 	recorded, err2 := parseStamp(it.RecordedAt)
 	asOf, err3 := parseStamp(it.AsOf)
 	m := stock.Move{SKU: sku, Type: it.Type, Location: it.Location, Connection: it.Connection, Document: it.Document, Line: it.Line, OnHand: it.OnHand,
-		Damaged: it.Damaged, QualityHold: it.QualityHold, InTransit: it.InTransit, Applied: it.OnHand, Took: it.Took, Counted: it.Counted, AsOf: asOf,
+		Damaged: it.Damaged, QualityHold: it.QualityHold, InTransit: it.InTransit, Applied: it.OnHand, Took: it.Took, Counted: it.Counted, AsOf: asOf, Unsure: it.Unsure,
 		Reason: it.Reason, By: it.By, Hold: it.Hold, HoldLine: it.HoldLine, Reverses: it.Reverses, OccurredAt: occurred, RecordedAt: recorded}
 	if it.Applied != nil {
 		m.Applied = *it.Applied
@@ -308,8 +309,8 @@ func (it movementItem) move(sku string) (stock.Move, error) {
 
 // Apply implements stock.Store, one movement a transaction.
 func (s *Store) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move) error {
-	for _, m := range moves {
-		if _, err := s.ApplyTogether(ctx, t, []stock.Move{m}); err != nil {
+	for i, m := range moves {
+		if _, err := s.ApplyTogether(ctx, t, moves[i:i+1]); err != nil {
 			return fmt.Errorf("moving %s at %s: %w", m.SKU, m.Location, err)
 		}
 	}
@@ -325,13 +326,15 @@ type planned struct {
 }
 
 func (p *planned) settle() error {
-	p.Applied, p.Took = p.OnHand, 0
+	p.Applied, p.Took, p.Unsure = p.OnHand, 0, false
 	if p.fence != nil {
 		at, err := p.fence.position()
 		if err != nil {
 			return err
 		}
-		p.Applied, _ = at.Fence.Applies(p.Move)
+		var unsure bool
+		p.Applied, unsure = at.Fence.Applies(p.Move)
+		p.Unsure = unsure && p.Reverses == ""
 	}
 	if p.Hold != "" {
 		p.Took = p.Leaves()
@@ -362,16 +365,23 @@ func (s *Store) ApplyTogether(ctx context.Context, t retail.Tenant, moves []stoc
 			ws, of = append(ws, w), append(of, -1)
 		}
 		failed, err := s.transactAll(ctx, ws)
-		if err == nil {
-			return true, nil
+		fresh := err == nil
+		if !fresh {
+			if len(failed) == 0 {
+				return false, err
+			}
+			again, err := s.replan(ctx, t, plans, ws, of, failed)
+			if err != nil {
+				return false, err
+			}
+			if again {
+				continue
+			}
 		}
-		if len(failed) == 0 {
-			return false, err
+		for i := range moves {
+			moves[i].Unsure = plans[i].Unsure
 		}
-		again, err := s.replan(ctx, t, plans, ws, of, failed)
-		if err != nil || !again {
-			return false, err
-		}
+		return fresh, nil
 	}
 	return false, fault.New(fault.Retryable, fault.StateConflict, "the position changes while it is moved").After(time.Second)
 }
@@ -394,6 +404,7 @@ func (s *Store) replan(ctx context.Context, t retail.Tenant, plans []planned, ws
 			if !was.Same(p.Move) {
 				return false, stock.Contradiction(was, p.Move)
 			}
+			p.Unsure = was.Unsure
 			known++
 		case errors.Is(ws[i].means, errGone):
 			var h holdItem

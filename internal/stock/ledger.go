@@ -340,6 +340,20 @@ func (l Ledger) watch(ctx context.Context, t retail.Tenant, m Move) error {
 	return l.cover(ctx, t, p, m.Connection)
 }
 
+// Drifted tells people of movements that are recorded and Unsure: as often as it
+// is called, each count has one case.
+func (l Ledger) Drifted(ctx context.Context, t retail.Tenant, moves []Move) error {
+	for _, m := range moves {
+		if !m.Unsure {
+			continue
+		}
+		if err := l.watch(ctx, t, m); err != nil {
+			return fmt.Errorf("telling of the drift of %s: %w", m.SKU, err)
+		}
+	}
+	return nil
+}
+
 func (l Ledger) uncovered(ctx context.Context, t retail.Tenant, m Move) error {
 	found, err := l.Store.Positions(ctx, t, m.Location, []string{m.SKU})
 	if err != nil {

@@ -148,6 +148,9 @@ type Move struct {
 	Took    int64 // of the hold
 	Counted int64 // of a count: what was counted
 	AsOf    time.Time
+	// Unsure: nobody knows whether the last count has seen it, because it happened
+	// within the clocks' skew of that.
+	Unsure bool
 }
 
 // ID is the movement's natural key as one word.
@@ -229,7 +232,8 @@ type Store interface {
 	Release(ctx context.Context, t retail.Tenant, order string, items []Item, now time.Time) error
 	// Apply records movements one after another; recorded ones are skipped, so
 	// that a call that ended half-way is repeated as a whole. Another movement
-	// under a recorded key is a Contradiction.
+	// under a recorded key is a Contradiction. Which are Unsure is set in moves,
+	// of recorded ones too.
 	Apply(ctx context.Context, t retail.Tenant, moves []Move) error
 	// ApplyTogether records movements of distinct positions all or none. It
 	// reports false where all of them were recorded before. audit, if any, is

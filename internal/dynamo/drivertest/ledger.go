@@ -23,6 +23,7 @@ var ledgerTests = []test{
 	{"SafetyStockStaysAndABackorderPassesIt", safety},
 	{"ALocationTakesItsOrdersOfTheDayAndNoMore", capacity},
 	{"ACountFencesWhatHappenedBefore", fenced},
+	{"WhatACountMayHaveSeenIsSaid", unsure},
 	{"ACountIsWeighedAgainstWhatMovedMeanwhile", moved},
 	{"AReversalTakesBackOnce", reversed},
 	{"ATransferIsAPair", transferred},
@@ -197,6 +198,24 @@ func capacity(t *testing.T, d Driver) {
 	must(t, d.Store.Release(t.Context(), tn, "o3", []stock.Item{two}, Now))
 	taken(2)
 	stands(t, d, tn, "A", 9, 1)
+	proven(t, d, tn, "A")
+}
+
+func unsure(t *testing.T, d Driver) {
+	tn, now := tenant(t, "acme"), Now
+	l := ledger(d, &now)
+	_, err := l.Open(t.Context(), tn, stock.Count{SKU: "A", Location: "MAIN", Source: "wms", Document: "open", OnHand: 10, AsOf: Now, Who: stock.Person{By: "ann", Reason: "go-live"}})
+	must(t, err)
+	for at, want := range map[time.Duration]bool{-time.Hour: false, time.Minute: true, time.Hour: false} {
+		for range 2 { // the second is recorded before
+			m := []stock.Move{move(stock.Sale, at.String(), -1, Now.Add(at))}
+			must(t, d.Store.Apply(t.Context(), tn, m))
+			if m[0].Unsure != want {
+				t.Errorf("a movement %s after the count is unsure: %v", at, m[0].Unsure)
+			}
+		}
+	}
+	is(t, d, tn, 8)
 	proven(t, d, tn, "A")
 }
 

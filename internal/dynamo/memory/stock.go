@@ -143,8 +143,8 @@ func (s *Store) release(ctx context.Context, t retail.Tenant, order string, it s
 
 // Apply implements stock.Store, one movement a transaction.
 func (s *Store) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move) error {
-	for _, m := range moves {
-		if _, err := s.ApplyTogether(ctx, t, []stock.Move{m}); err != nil {
+	for i, m := range moves {
+		if _, err := s.ApplyTogether(ctx, t, moves[i:i+1]); err != nil {
 			return fmt.Errorf("moving %s at %s: %w", m.SKU, m.Location, err)
 		}
 	}
@@ -156,12 +156,13 @@ func (s *Store) ApplyTogether(ctx context.Context, t retail.Tenant, moves []stoc
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := 0
-	for _, m := range moves {
+	for i, m := range moves {
 		k := moveKey(t, m.SKU, m.ID())
 		if was, ok := s.tables[inventory][k.partition][k.sort].(stock.Move); ok {
 			if !was.Same(m) {
 				return false, stock.Contradiction(was, m)
 			}
+			moves[i].Unsure = was.Unsure
 			known++
 		}
 	}
@@ -174,11 +175,13 @@ func (s *Store) ApplyTogether(ctx context.Context, t retail.Tenant, moves []stoc
 		return false, fault.New(fault.Exception, fault.Duplicate, "%d of %d movements that belong together are recorded already. Nothing moved", known, len(moves)).At("document", moves[0].Document)
 	}
 	var ops []operation
-	for _, m := range moves {
+	for i, m := range moves {
 		k := positionKey(t, m.SKU, m.Location)
 		p, _ := s.tables[inventory][k.partition][k.sort].(stock.Position)
-		m.Applied, _ = p.Fence.Applies(m)
-		m.Took = 0
+		var unsure bool
+		m.Applied, unsure = p.Fence.Applies(m)
+		m.Took, m.Unsure = 0, unsure && m.Reverses == ""
+		moves[i].Unsure = m.Unsure
 		if m.Hold != "" && m.Leaves() > 0 {
 			hk := holdKey(t, m.Hold, m.SKU, m.HeldLine(), m.Location)
 			if h, ok := s.tables[inventory][hk.partition][hk.sort].(stock.Hold); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/rules"
 	"github.com/waybillhq/waybill/internal/stock"
 )
 
@@ -192,6 +193,39 @@ func (f *failing) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move
 		}
 	}
 	return nil
+}
+
+// A parcel left within the clocks' skew of a count: it is taken off, and people
+// are told, though the run that took it off died before it could.
+func TestAParcelThatACountMayHaveSeenIsTakenOffAndTold(t *testing.T) {
+	b := newBench(t)
+	b.released("1042", goods{"CUP", 2}, goods{"BOX", 1})
+	task := b.announce("42", "1042", "940042", goods{"CUP", 2}, goods{"BOX", 1})
+	var s retail.Shipment
+	b.body(task.Key(), &s)
+	l := stock.Ledger{Store: b.store, Life: b.phase.Life, Policy: func(context.Context, retail.Tenant) (rules.Policy, error) {
+		return rules.Policy{Locations: []rules.Location{{Code: "MAIN"}}}, nil
+	}}
+	for sku, at := range map[string]time.Duration{"CUP": 5 * time.Minute, "BOX": -20 * time.Minute} {
+		if _, err := l.Count(t.Context(), b.tenant, stock.Count{SKU: sku, Location: "MAIN", Source: "warehouse", Document: "count " + sku, OnHand: 50, AsOf: s.ShippedAt.Add(at)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broken := b.phase
+	broken.Stock = &failing{b.store, 1}
+	if err := broken.Record(t.Context(), task); !errors.Is(err, errCrash) {
+		t.Fatalf("err = %v", err)
+	}
+	task = b.resumed(task)
+	for range 2 {
+		b.run(task, b.phase.Record)
+	}
+	b.stocked("CUP", 48, 0)
+	b.stocked("BOX", 49, 0)
+	xs, err := b.store.OpenExceptions(t.Context(), b.tenant)
+	if err != nil || len(xs) != 1 || xs[0].Class != string(fault.StockDrift) || xs[0].Value != "CUP" || xs[0].Connection != "warehouse" {
+		t.Errorf("%+v, %v", xs, err)
+	}
 }
 
 func TestACrashBetweenOrderAndStockNeitherLosesNorDoublesAMovement(t *testing.T) {

@@ -233,10 +233,11 @@ func (p Phase) move(ctx context.Context, w loaded) error {
 		}
 		from = route.Location
 	}
-	if err := p.Stock.Apply(ctx, w.head.Tenant, p.sales(w, from)); err != nil {
+	sales := p.sales(w, from)
+	if err := p.Stock.Apply(ctx, w.head.Tenant, sales); err != nil {
 		return fmt.Errorf("moving the stock of shipment %s: %w", w.head.ID, err)
 	}
-	return nil
+	return stock.Ledger{Store: p.Stock, Life: p.Life}.Drifted(ctx, w.head.Tenant, sales)
 }
 
 // sales are a movement for each line, or for each component where it is a kit.
