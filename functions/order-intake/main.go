@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "INBOX_TABLE", "EXCEPTIONS_TABLE", "PERSON_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "RAW_BUCKET", "ORDER_QUEUE", "FULFILLMENT_MACHINE")
-	lambda.Start(boot.Batch(p, "order-intake", p.Hide("ORDER_QUEUE"), p.Order().Take))
+	lambda.Start(boot.Inbox(p, "order-intake", p.Hide("ORDER_QUEUE"), p.Share("order-intake"), p.Order().Take))
 }

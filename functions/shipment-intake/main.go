@@ -9,5 +9,5 @@ import (
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "INBOX_TABLE", "EXCEPTIONS_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "RAW_BUCKET", "SHIPMENT_QUEUE", "SHIPMENT_MACHINE")
-	lambda.Start(boot.Batch(p, "shipment-intake", p.Hide("SHIPMENT_QUEUE"), p.Shipment().Take))
+	lambda.Start(boot.Inbox(p, "shipment-intake", p.Hide("SHIPMENT_QUEUE"), p.Share("shipment-intake"), p.Shipment().Take))
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -130,6 +131,25 @@ func (p *Platform) Rates() *rate.Governor {
 		p.governor = &rate.Governor{Store: p.Store, Now: time.Now, NewID: NewID, Sleep: smithytime.SleepWithContext}
 	})
 	return p.governor
+}
+
+// Share caps what one retailer may take of a function's instances.
+func (p *Platform) Share(function string) *rate.Share {
+	return &rate.Share{Store: p.Store, Now: time.Now, NewID: NewID, Function: function, Cap: p.inFlight()}
+}
+
+// inFlight is how many instances of a function work for one retailer at a time.
+func (p *Platform) inFlight() int {
+	s := p.Env("FAIR_SHARE")
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		p.Log.Error("FAIR_SHARE is no number of instances", "value", s)
+		os.Exit(1)
+	}
+	return n
 }
 
 // Connections opens tenants' connections. All parts of a function share one,

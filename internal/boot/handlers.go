@@ -13,6 +13,8 @@ import (
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/rate"
 )
 
 // Superseded is the error type of a task whose run no longer owns its
@@ -31,12 +33,24 @@ func (p *Platform) Task(name string, step func(context.Context, document.Task) e
 }
 
 // VendorTask is Task for a step that talks to vendors: what it holds of their
-// rates is given back at its end.
+// rates is given back at its end, and over its retailer's cap it is not begun.
 func (p *Platform) VendorTask(name string, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
-	task := p.Task(name, step)
+	task := p.Task(name, capped(p.Share(name), step))
 	return func(ctx context.Context, t document.Task) error {
 		defer p.Rates().Done(ctx)
 		return task(ctx, t)
+	}
+}
+
+// capped does not begin a step that is over its retailer's cap.
+func capped(share *rate.Share, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
+	return func(ctx context.Context, t document.Task) error {
+		leave, err := share.Enter(ctx, t.Tenant)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		return step(ctx, t)
 	}
 }
 
@@ -82,27 +96,63 @@ func (p *Platform) Hide(variable string) Hide {
 // failed is redelivered after a wait that doubles with every attempt, so that
 // an outage of minutes does not end in the dead-letter queue.
 func Batch[T any](p *Platform, name string, hide Hide, one func(context.Context, T) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+	return batch(p, name, hide, func(ctx context.Context, m T, _ int) (string, error) { return one(ctx, m) })
+}
+
+const (
+	// A delivery over its retailer's cap comes again after capWait, three times as
+	// long each time, so that putting a backlog off costs less than it frees. After
+	// capTimes, some two hours, it is taken in whatever the cap says: what is left
+	// of its queue's twelve receives is for failures.
+	capWait    = 20 * time.Second
+	capLongest = 30 * time.Minute
+	capTimes   = 7
+)
+
+// putOff is after how long a delivery comes again that was over the cap so often.
+func putOff(times int) time.Duration {
+	wait := capWait
+	for range times - 1 {
+		wait = min(3*wait, capLongest)
+	}
+	return wait
+}
+
+// Inbox is Batch for an intake's deliveries, within their retailers' caps.
+func Inbox(p *Platform, name string, hide Hide, share *rate.Share, take func(context.Context, inbox.Message) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+	return batch(p, name, hide, func(ctx context.Context, m inbox.Message, attempt int) (string, error) {
+		switch leave, err := share.Enter(ctx, m.Tenant); {
+		case err == nil:
+			defer leave()
+		case attempt <= capTimes:
+			return "", fault.Of(err).After(putOff(attempt))
+		}
+		return take(ctx, m)
+	})
+}
+
+func batch[T any](p *Platform, name string, hide Hide, one func(ctx context.Context, m T, attempt int) (string, error)) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
 		failed := []events.SQSBatchItemFailure{} // never nil: a null list fails the whole batch
 		for _, rec := range batch.Records {
 			began := time.Now()
 			var m T
-			outcome, err := "", json.Unmarshal([]byte(rec.Body), &m)
-			if err != nil {
+			attempt, err := strconv.Atoi(rec.Attributes["ApproximateReceiveCount"])
+			if err != nil || attempt < 1 {
+				attempt = 1
+			}
+			outcome := ""
+			if err = json.Unmarshal([]byte(rec.Body), &m); err != nil {
 				err = fmt.Errorf("decoding the message: %w", err)
 			} else {
-				outcome, err = one(ctx, m)
+				outcome, err = one(ctx, m, attempt)
 			}
-			p.line(name, began, err, "message", rec.MessageId, "outcome", outcome, "attempt", rec.Attributes["ApproximateReceiveCount"])
+			p.line(name, began, err, "message", rec.MessageId, "outcome", outcome, "attempt", attempt)
 			if err == nil {
 				continue
 			}
 			failed = append(failed, events.SQSBatchItemFailure{ItemIdentifier: rec.MessageId})
-			n, aerr := strconv.Atoi(rec.Attributes["ApproximateReceiveCount"])
-			if aerr != nil {
-				n = 1
-			}
-			wait := max(min(time.Second<<min(n, 10), 10*time.Minute), fault.RetryAfterOf(err))
+			wait := max(min(time.Second<<min(attempt, 10), 10*time.Minute), fault.RetryAfterOf(err))
 			if err := hide(ctx, rec.ReceiptHandle, min(wait, time.Hour)); err != nil {
 				p.Log.Warn(name, "error", err) // the queue's own visibility time-out follows
 			}

@@ -102,19 +102,11 @@ func (s *State) Take(now time.Time, l Limits, holder string, want int) (lease Le
 		s.Probe, s.ProbeUntil = holder, now.Add(probeTime)
 		lease.Probe, lease.Tokens, changed = true, 1, true
 	}
-	if l.InFlight > 0 {
-		slots := maps.Clone(s.Slots)
-		maps.DeleteFunc(slots, func(_ string, until time.Time) bool { return !now.Before(until) })
-		if _, mine := slots[holder]; !mine {
-			if len(slots) >= l.InFlight {
-				return Lease{}, false, fault.New(fault.Retryable, fault.RateLimited, "%d others talk to the vendor already", len(slots)).At("connection", s.Connection).After(slotWait)
-			}
-			if slots == nil {
-				slots = map[string]time.Time{}
-			}
-			slots[holder] = now.Add(slotTime)
-			s.Slots, changed = slots, true
+	if _, mine := s.Slots[holder]; l.InFlight > 0 && (!mine || !now.Before(s.Slots[holder])) {
+		if !s.join(now, l.InFlight, holder) {
+			return Lease{}, false, fault.New(fault.Retryable, fault.RateLimited, "%d others talk to the vendor already", l.InFlight).At("connection", s.Connection).After(slotWait)
 		}
+		changed = true
 	}
 	if l.PerSecond > 0 {
 		have := s.filled(now, l)
@@ -129,6 +121,22 @@ func (s *State) Take(now time.Time, l Limits, holder string, want int) (lease Le
 		s.Tokens, s.At, lease.Tokens, changed = have-float64(n), now, n, true
 	}
 	return lease, changed, nil
+}
+
+// join gives the holder a slot, or keeps it longer, if one of so many is free. The
+// dead have lost theirs.
+func (s *State) join(now time.Time, of int, holder string) bool {
+	slots := maps.Clone(s.Slots)
+	maps.DeleteFunc(slots, func(h string, until time.Time) bool { return h == holder || !now.Before(until) })
+	if len(slots) >= of {
+		return false
+	}
+	if slots == nil {
+		slots = map[string]time.Time{}
+	}
+	slots[holder] = now.Add(slotTime)
+	s.Slots = slots
+	return true
 }
 
 func (s *State) open(wait time.Duration) *fault.Error {

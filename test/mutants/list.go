@@ -1,10 +1,5 @@
 package main
 
-// notBuilt are defects of what does not exist yet.
-var notBuilt = []string{
-	"cap of a tenant's work in flight ignored",
-}
-
 const (
 	inboxDir    = "internal/inbox"
 	effectDir   = "internal/effect"
@@ -82,6 +77,12 @@ var mutants = []mutant{
 		"failed := []events.SQSBatchItemFailure{} //", "var failed []events.SQSBatchItemFailure //"}}},
 	{name: "DLQ message dropped when archiving fails", test: "./internal/deadletter", run: ".", edits: []edit{{"internal/deadletter",
 		"return fmt.Errorf(\"archiving message %s: %w\", m.ID, err)", "_ = fmt.Sprint(err)"}}},
+	{name: "cap of a tenant's work in flight ignored", test: "./test/simulation", run: "Quiet", edits: []edit{{rateDir,
+		"if !row.join(now, s.Cap, s.holder) {", "if !row.join(now, 1000*s.Cap, s.holder) {"}}},
+	{name: "delivery over the cap taken in", test: "./internal/boot", run: ".", edits: []edit{{bootDir,
+		"case attempt <= capTimes:", "case attempt < 0:"}}},
+	{name: "quiet tenant asks for a place each time", test: "./internal/rate", run: ".", edits: []edit{{rateDir,
+		"s.Cap > 0 && p.busy > busyShare*busyOver.Seconds() && p.until", "s.Cap > 0 && p.until"}}},
 	{name: "rate slot not returned", test: "./internal/rate", run: ".", edits: []edit{{rateDir,
 		"		delete(s.Slots, holder)\n", ""}}},
 	{name: "rate lease not returned", test: "./internal/rate", run: ".", edits: []edit{{rateDir,
