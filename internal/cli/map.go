@@ -306,13 +306,27 @@ func (m mapped) edit(a actor, strict *bool) mapping.Edit {
 
 type mapUnset struct {
 	which
-	way
 	actor
-	From string `arg:"" help:"The value to take out."`
-	JSON bool   `name:"json" help:"Print JSON."`
+	Direction string `enum:",decode,encode" default:"" help:"Where the value stands; needed only if it stands in both directions and becomes something else in each."`
+	From      string `arg:"" help:"The value to take out."`
+	JSON      bool   `name:"json" help:"Print JSON."`
 }
 
-// Run takes one entry out.
+// unsetOutcome is what an unset did.
+type unsetOutcome struct {
+	Changed   bool   `json:"changed"`
+	Version   int64  `json:"version"`
+	Direction string `json:"direction,omitempty"`
+	From      string `json:"from"`
+	Was       string `json:"was,omitempty"`
+	// Reverse: the entry of the other direction is gone too; Instead is what
+	// stands in its place.
+	Reverse bool   `json:"reverse,omitempty"`
+	Instead string `json:"instead,omitempty"`
+}
+
+// Run takes one entry out, both ways if it was set so. What is not there is no
+// error: it may have been taken out before.
 func (c mapUnset) Run(ctx context.Context, s streams) error {
 	m, err := c.find(ctx)
 	if err != nil {
@@ -321,22 +335,27 @@ func (c mapUnset) Run(ctx context.Context, s streams) error {
 	if err := m.changeable(); err != nil {
 		return err
 	}
-	d, err := m.direction(c.Direction, c.From, nil)
-	if err != nil {
+	version, r, err := m.book.Unset(ctx, m.edit(c.actor, nil), mapping.Direction(c.Direction), c.From)
+	missing := errors.Is(err, mapping.ErrNotFound)
+	switch {
+	case errors.Is(err, mapping.ErrBothWays):
+		return fmt.Errorf("%q stands in both directions of the %s map of connection %s; say --direction decode or encode", c.From, m.kind, m.connection.ID)
+	case err != nil && !missing:
+		return err
+	case c.JSON:
+		return printJSON(s.out, unsetOutcome{!missing, version.Version, string(r.Direction), c.From, r.To, r.Reverse, r.Instead})
+	case missing:
+		_, err = fmt.Fprintf(s.out, "the %s map of connection %s has no %q; nothing was changed. What it has: waybill map list --tenant %s --connection %s --kind %s\n",
+			m.kind, m.connection.ID, c.From, m.tenant, m.connection.ID, m.kind)
 		return err
 	}
-	version, was, err := m.book.Unset(ctx, m.edit(c.actor, nil), d, c.From)
-	if errors.Is(err, mapping.ErrNotFound) {
-		return fmt.Errorf("the %s map of connection %s has no %q to %s; list it with: waybill map list --tenant %s --connection %s --kind %s",
-			m.kind, m.connection.ID, c.From, d, m.tenant, m.connection.ID, m.kind)
+	_, err = fmt.Fprintf(s.out, "version %d: no longer: %s\n", version.Version, m.words(r.Direction, r.From, r.To))
+	if err == nil && r.Reverse {
+		_, err = fmt.Fprintf(s.out, "  nor: %s\n", m.words(r.Direction.Reverse(), r.To, r.From))
 	}
-	if err != nil {
-		return err
+	if err == nil && r.Instead != "" {
+		_, err = fmt.Fprintf(s.out, "  now: %s\n", m.words(r.Direction.Reverse(), r.To, r.Instead))
 	}
-	if c.JSON {
-		return printJSON(s.out, map[string]any{"version": version.Version, "direction": d, "from": c.From, "was": was})
-	}
-	_, err = fmt.Fprintf(s.out, "version %d: %q is no longer %q to %s\n", version.Version, c.From, was, d)
 	return err
 }
 

@@ -92,7 +92,11 @@ func TestMapsAreSetListedImportedPreviewedAndApplied(t *testing.T) {
 	says(do("", 0, with(on("set", "shop", "unit", "cs", "case"), why...)...), "changes nothing")
 	says(do("", 1, with(on("set", "shop", "payment", "a", "b"), why...)...), "retailers/north.yaml")
 	says(do("", 1, with(on("set", "shp", "sku", "a", "b"), why...)...), "there are shop, erp, warehouse")
-	says(do("", 1, with(on("unset", "shop", "sku", "GONE"), why...)...), `has no "GONE"`)
+	says(do("", 0, with(on("unset", "shop", "sku", "GONE"), why...)...), `has no "GONE"`, "nothing was changed")
+	says(do("", 0, with(on("set", "warehouse", "sku", "BOWL", "SB-2"), why...)...), "version 2")
+	says(do("", 0, with(on("unset", "warehouse", "sku", "SB-2"), why...)...), `version 3: no longer: warehouse's sku "SB-2" is read as our "BOWL"`, `nor: our sku "BOWL" is written`)
+	says(do("", 0, with(on("unset", "warehouse", "sku", "SB-2", "--json"), why...)...), `"changed": false`, `"version": 3`)
+	says(do("", 0, with(on("unset", "warehouse", "sku", "BOWL"), why...)...), "nothing was changed")
 	says(do("", 0, "list", "--stack", "data", "--tenant", "north"), "shop", "in the file", "version 1", "renamed")
 	says(do("", 0, with(on("list", "warehouse", "sku"), "--json")...), `"from": "SB-1"`, `"by": "pat"`)
 

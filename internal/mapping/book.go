@@ -64,25 +64,35 @@ func (p pages) set(e Entry) Outcome {
 	return Outcome{Was: was, Reverse: back[e.To]}
 }
 
+// Removed is what a removal took out of a map.
+type Removed struct {
+	Direction Direction
+	From, To  string
+	// Reverse: in the other direction To became From, and that is gone too.
+	Reverse bool
+	// Instead is what To becomes there now, because it means the same.
+	Instead string
+}
+
 // unset takes From out, with what was its reverse.
-func (p pages) unset(d Direction, from string) (was string) {
-	was = p[d][from]
+func (p pages) unset(d Direction, from string) Removed {
+	r := Removed{Direction: d, From: from, To: p[d][from]}
 	delete(p[d], from)
-	if back := p[d.Reverse()]; was != "" && back[was] == from {
-		delete(back, was)
+	if back := p[d.Reverse()]; back[r.To] == from {
+		delete(back, r.To)
+		r.Reverse = true
 		// Another value that means the same is written from now on: the first in
 		// the order of text, so that the choice is always the same.
-		next := ""
 		for f, to := range p[d] {
-			if to == was && (next == "" || f < next) {
-				next = f
+			if to == r.To && (r.Instead == "" || f < r.Instead) {
+				r.Instead = f
 			}
 		}
-		if next != "" {
-			back[was] = next
+		if r.Instead != "" {
+			back[r.To] = r.Instead
 		}
 	}
-	return was
+	return r
 }
 
 // Current is the map's current version; Version is 0 where there is none.
@@ -121,23 +131,41 @@ func (b Book) Set(ctx context.Context, e Edit, entries ...Entry) (Map, []Outcome
 	return m, outcomes, b.Store.PutMap(ctx, m)
 }
 
-// Unset takes an entry out and makes that current; was is what it became.
-func (b Book) Unset(ctx context.Context, e Edit, d Direction, from string) (m Map, was string, err error) {
+// ErrBothWays is returned for a value that stands in both directions and becomes
+// something else in each.
+var ErrBothWays = errors.New("the value stands in both directions")
+
+// Unset takes an entry out, both ways if it was set so, and makes that current. d
+// may be empty where the value stands in one direction only. What is not there
+// is ErrNotFound, and changes nothing.
+func (b Book) Unset(ctx context.Context, e Edit, d Direction, from string) (m Map, r Removed, err error) {
 	current, err := b.Current(ctx, e.Tenant, e.Connection, e.Kind)
 	if err != nil {
-		return current, "", err
+		return current, r, err
 	}
 	p, err := b.Entries(ctx, current)
 	if err != nil {
-		return current, "", err
+		return current, r, err
 	}
-	if was = pages(p).unset(d, from); was == "" {
-		return current, "", ErrNotFound
+	if d == "" {
+		decoded, encoded := p[Decode][from], p[Encode][from]
+		switch {
+		case encoded == "":
+			d = Decode
+		case decoded == "" || decoded == encoded && decoded == from:
+			d = Encode
+		default:
+			return current, r, ErrBothWays
+		}
 	}
+	if p[d][from] == "" {
+		return current, r, ErrNotFound
+	}
+	r = pages(p).unset(d, from)
 	if m, err = b.write(ctx, e, current, p); err != nil {
-		return m, "", err
+		return m, r, err
 	}
-	return m, was, b.Store.PutMap(ctx, m)
+	return m, r, b.Store.PutMap(ctx, m)
 }
 
 // Draft puts entries into a draft of the map, which changes nothing until it is

@@ -166,10 +166,10 @@ func TestSeveralValuesMayMeanOneAndTheFirstIsWritten(t *testing.T) {
 	if got := all(m); got[mapping.Decode]["OLD"] != "MUG" || got[mapping.Encode]["MUG"] != "NEW" {
 		t.Errorf("entries = %v", got)
 	}
-	m, was, err := b.book.Unset(t.Context(), b.edit("wms", mapping.SKU), mapping.Decode, "NEW")
+	m, r, err := b.book.Unset(t.Context(), b.edit("wms", mapping.SKU), mapping.Decode, "NEW")
 	must(t, err)
-	if got := all(m); was != "MUG" || got[mapping.Encode]["MUG"] != "OLD" || len(got[mapping.Decode]) != 1 {
-		t.Errorf("after unset = %v, was %q", got, was)
+	if got := all(m); r.To != "MUG" || !r.Reverse || r.Instead != "OLD" || got[mapping.Encode]["MUG"] != "OLD" || len(got[mapping.Decode]) != 1 {
+		t.Errorf("after unset = %v, removed %+v", got, r)
 	}
 	m = b.set(b.edit("wms", mapping.SKU), decodes("OLD", "CUP"))
 	if got := all(m); got[mapping.Encode]["MUG"] != "" || got[mapping.Encode]["CUP"] != "OLD" || m.Version != 3 {
@@ -177,6 +177,42 @@ func TestSeveralValuesMayMeanOneAndTheFirstIsWritten(t *testing.T) {
 	}
 	if _, _, err := b.book.Unset(t.Context(), b.edit("wms", mapping.SKU), mapping.Decode, "GONE"); !errors.Is(err, mapping.ErrNotFound) {
 		t.Errorf("unset of what is not there: %v", err)
+	}
+}
+
+func TestWhatWasSetBothWaysIsTakenOutBothWaysOnce(t *testing.T) {
+	b := newBench(t)
+	e := b.edit("wms", mapping.SKU)
+	b.set(e, encodes("MUG", "SB-1"), encodes("CUP", "SB-2"), mapping.Entry{Direction: mapping.Decode, From: "SB-3", To: "CUP", OneWay: true}, encodes("SAME", "SAME"))
+	for _, c := range []struct {
+		from string
+		want mapping.Removed
+	}{
+		{"MUG", mapping.Removed{Direction: mapping.Encode, From: "MUG", To: "SB-1", Reverse: true}},
+		{"SB-2", mapping.Removed{Direction: mapping.Decode, From: "SB-2", To: "CUP", Reverse: true, Instead: "SB-3"}}, // from its other end
+		{"SAME", mapping.Removed{Direction: mapping.Encode, From: "SAME", To: "SAME", Reverse: true}},
+		{"SB-3", mapping.Removed{Direction: mapping.Decode, From: "SB-3", To: "CUP", Reverse: true}},
+	} {
+		m, r, err := b.book.Unset(t.Context(), e, "", c.from)
+		if err != nil || r != c.want {
+			t.Errorf("%s: %+v, %v", c.from, r, err)
+		}
+		again, _, err := b.book.Unset(t.Context(), e, "", c.from)
+		if !errors.Is(err, mapping.ErrNotFound) || again.Version != m.Version {
+			t.Errorf("%s again: version %d, %v", c.from, again.Version, err)
+		}
+	}
+	m, err := b.book.Current(t.Context(), e.Tenant, e.Connection, e.Kind)
+	must(t, err)
+	if m.Decode.Entries+m.Encode.Entries != 0 {
+		t.Errorf("%d to decode and %d to encode are left", m.Decode.Entries, m.Encode.Entries)
+	}
+	b.set(e, encodes("A", "B"), decodes("A", "C"))
+	if _, _, err := b.book.Unset(t.Context(), e, "", "A"); !errors.Is(err, mapping.ErrBothWays) {
+		t.Errorf("of what stands in both directions: %v", err)
+	}
+	if _, r, err := b.book.Unset(t.Context(), e, mapping.Decode, "A"); err != nil || r.To != "C" || !r.Reverse {
+		t.Errorf("in one direction: %+v, %v", r, err)
 	}
 }
 
