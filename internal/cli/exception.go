@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/user"
 	"slices"
@@ -31,33 +32,37 @@ func (c platform) attach(ctx context.Context) (*boot.Platform, error) {
 	return p, err
 }
 
-// each lists the open exceptions of all retailers.
-func (c platform) open(ctx context.Context, p *boot.Platform, tenant string) ([]document.Exception, error) {
+// open lists the open exceptions of all retailers, of each so many at most, and
+// names those that have more.
+func (c platform) open(ctx context.Context, p *boot.Platform, tenant string, limit int) (all []document.Exception, cut []string, err error) {
 	tenants, err := p.Store.Tenants(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all := []document.Exception{}
+	all = []document.Exception{}
 	for _, t := range tenants {
 		if tenant != "" && t.String() != tenant {
 			continue
 		}
-		xs, err := p.Store.OpenExceptions(ctx, t)
+		xs, more, err := p.Store.FirstExceptions(ctx, t, limit)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, xs...)
+		if all = append(all, xs...); more {
+			cut = append(cut, t.String())
+		}
 	}
 	if tenant != "" && !slices.ContainsFunc(tenants, func(t retail.Tenant) bool { return t.String() == tenant }) {
-		return nil, fmt.Errorf("there is no retailer %q; there are %v", tenant, tenants)
+		return nil, nil, fmt.Errorf("there is no retailer %q; there are %v", tenant, tenants)
 	}
-	return all, nil
+	return all, cut, nil
 }
 
 type exceptions struct {
 	platform
 	Tenant string `help:"Of this retailer only."`
 	Each   bool   `help:"List every exception instead of causes."`
+	Limit  int    `default:"1000" help:"Read so many of each retailer's open exceptions at most, the oldest; 0 reads all."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
@@ -67,9 +72,18 @@ func (c exceptions) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.open(ctx, p, c.Tenant)
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit: %d is no number of exceptions; 0 reads all", c.Limit)
+	}
+	if c.Limit == 0 {
+		c.Limit = math.MaxInt
+	}
+	all, cut, err := c.open(ctx, p, c.Tenant, c.Limit)
 	if err != nil {
 		return err
+	}
+	if len(cut) > 0 {
+		_, _ = fmt.Fprintf(s.err, "%s has more than %d open exceptions: only the oldest are listed and counted; all: waybill exceptions --limit 0\n", strings.Join(cut, ", "), c.Limit)
 	}
 	if c.JSON && c.Each {
 		return printJSON(s.out, all)
@@ -81,7 +95,7 @@ func (c exceptions) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(s.out, map[string]any{"causes": causes, "exceptions": all, "dead_letters": letters})
+		return printJSON(s.out, map[string]any{"causes": causes, "exceptions": all, "dead_letters": letters, "cut": cut})
 	}
 	for _, l := range letters {
 		_, _ = fmt.Fprintf(s.out, "%s  %d dead letters  oldest: %s\n  such as message %s\n  next: %s\n", l.Queue, l.Count, l.Age, l.Sample, l.Action)
@@ -168,7 +182,7 @@ func (c one) find(ctx context.Context, p *boot.Platform) (document.Exception, er
 			return x, err
 		}
 	}
-	all, err := c.open(ctx, p, "")
+	all, _, err := c.open(ctx, p, "", math.MaxInt)
 	if err != nil {
 		return document.Exception{}, err
 	}
@@ -330,7 +344,7 @@ func (c retryCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.open(ctx, p, c.Tenant)
+	all, _, err := c.open(ctx, p, c.Tenant, math.MaxInt)
 	if err != nil {
 		return err
 	}

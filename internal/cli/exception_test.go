@@ -45,6 +45,14 @@ func TestExceptionsAreListedByCauseDecidedAndAudited(t *testing.T) {
 		Exceptions: []document.Exception{exception("aaa1", "1"), exception("aaa2", "2"), {Tenant: north, ID: "bbb", Kind: "Permanent", Class: "validation", Fingerprint: "f2", Connection: "shop", Reason: "no JSON", State: document.Open, EventID: "e1", OpenedAt: opened, DueAt: opened.Add(5 * time.Hour)}},
 	}))
 	says(t, 0, []string{"exceptions"}, "f1  2 × Exception/mapping", "at stake: 25.00 USD", "overdue: 30m", "retry --cause f1", "f2  1 × Permanent/validation", "left: 4h")
+	says(t, 0, []string{"exceptions", "--limit", "2"}, "f1  2 × ", "north has more than 2 open exceptions", "--limit 0")
+	for _, all := range []string{"3", "0"} {
+		if out := says(t, 0, []string{"exceptions", "--limit", all}, "f2  1 × "); strings.Contains(out, "more than") {
+			t.Errorf("cut at %s:\n%s", all, out)
+		}
+	}
+	says(t, 0, []string{"exceptions", "--limit", "1", "--json"}, `"cut": [`)
+	says(t, 1, []string{"exceptions", "--limit", "-1"}, "no number")
 	says(t, 1, []string{"exceptions", "--tenant", "south"}, `no retailer "south"`, "north")
 	var listed struct {
 		Causes []struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,7 +18,13 @@ import (
 
 // OpenExceptions lists a retailer's open exceptions, oldest first.
 func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error) {
-	var out []document.Exception
+	out, _, err := s.FirstExceptions(ctx, t, math.MaxInt)
+	return out, err
+}
+
+// FirstExceptions lists a retailer's open exceptions, oldest first and so many at
+// most, and tells whether there are more.
+func (s *Store) FirstExceptions(ctx context.Context, t retail.Tenant, limit int) (out []document.Exception, more bool, err error) {
 	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
 		TableName: &s.tables.Exceptions, ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("pk = :p AND begins_with(sk, :x)"),
 		FilterExpression: aws.String("#s <> :resolved"), ExpressionAttributeNames: map[string]string{"#s": "state"},
@@ -26,17 +33,20 @@ func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("listing the exceptions of %s: %w", t, err)
+			return nil, false, fmt.Errorf("listing the exceptions of %s: %w", t, err)
 		}
 		for _, it := range page.Items {
+			if len(out) == limit {
+				return out, true, nil
+			}
 			var x document.Exception
 			if err := decodeData(it, &x); err != nil {
-				return nil, fmt.Errorf("decoding an exception of %s: %w", t, err)
+				return nil, false, fmt.Errorf("decoding an exception of %s: %w", t, err)
 			}
 			out = append(out, x)
 		}
 	}
-	return out, nil
+	return out, false, nil
 }
 
 // AllOpenExceptions lists the open exceptions of all retailers, as an index

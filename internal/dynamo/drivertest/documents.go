@@ -619,6 +619,12 @@ func exceptions(t *testing.T, d Driver) {
 	got, err := d.Store.OpenExceptions(t.Context(), tn)
 	must(t, err)
 	same(t, "open", want, got)
+	for limit, cut := range map[int]bool{60: true, 79: true, 80: false, 81: false} { // over a page's end
+		got, more, err := d.Store.FirstExceptions(t.Context(), tn, limit)
+		must(t, err)
+		same(t, fmt.Sprint("the first ", limit), want[:min(limit, 80)], got)
+		same(t, fmt.Sprint("more than ", limit), cut, more)
+	}
 	asked := want[11]
 	asked.State = document.Asked
 	must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{asked}}))

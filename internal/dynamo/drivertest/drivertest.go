@@ -27,6 +27,7 @@ import (
 type Store interface {
 	document.Store
 	OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error)
+	FirstExceptions(ctx context.Context, t retail.Tenant, limit int) (xs []document.Exception, more bool, err error)
 	AllOpenExceptions(ctx context.Context) ([]document.Exception, error)
 	Audited(ctx context.Context, t retail.Tenant, from time.Time) ([]document.Audit, error)
 	effect.Store

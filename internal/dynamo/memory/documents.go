@@ -292,6 +292,13 @@ func (s *Store) OpenExceptions(ctx context.Context, t retail.Tenant) ([]document
 	return slices.DeleteFunc(all, func(x document.Exception) bool { return x.State == document.Resolved }), err
 }
 
+// FirstExceptions lists a retailer's open exceptions, oldest first and so many at
+// most, and tells whether there are more.
+func (s *Store) FirstExceptions(ctx context.Context, t retail.Tenant, limit int) (out []document.Exception, more bool, err error) {
+	all, err := s.OpenExceptions(ctx, t)
+	return all[:min(limit, len(all))], len(all) > limit, err
+}
+
 // AllOpenExceptions lists the open exceptions of all retailers. Unlike an index
 // it is never behind.
 func (s *Store) AllOpenExceptions(ctx context.Context) ([]document.Exception, error) {
