@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 FUZZTIME ?= 10s
 
-.PHONY: help up down test lint fmt cover fuzz bench simulate mutants ci
+.PHONY: help up down test lint fmt cover fuzz bench simulate mutants gremlins ci
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## run the whole platform on this machine
 	go run . up
@@ -45,6 +45,10 @@ simulate: ## run SEEDS seeds of the simulation, or one SEED with its TRACE
 
 mutants: ## break the platform in one place after the other; every defect must be noticed
 	go run ./test/mutants
+
+gremlins: ## change tokens of effect, document and flows; what lives must be explained (hours)
+	go -C .ci/tools build -o $(CURDIR)/.waybill/ci/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
+	go run ./test/mutants -gremlins .waybill/ci/gremlins $(if $(ONLY),-only $(ONLY))
 
 ci: ## run what CI runs
 	.ci/run

@@ -18,11 +18,16 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "only defects whose name contains this")
+	only := flag.String("only", "", "only defects, or with -gremlins packages, whose name contains this")
 	check := flag.Bool("check", false, "only look whether every defect still applies")
 	seeds := flag.Int("seeds", 8000, "how many seeds the simulation may need")
+	tool := flag.String("gremlins", "", "instead of the defects that are listed, change token by token with this gremlins")
 	flag.Parse()
-	if err := run(*only, *check, *seeds); err != nil {
+	work := func() error { return run(*only, *check, *seeds) }
+	if *tool != "" {
+		work = func() error { return unleash(*tool, *only) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -93,7 +98,6 @@ func run(only string, check bool, seeds int) error {
 
 // prepare writes the broken files and returns what makes go test see them.
 func (m mutant) prepare(dir string) (args []string, err error) {
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	texts := map[string]string{}
 	states := ""
 	for _, e := range m.edits {
@@ -106,24 +110,32 @@ func (m mutant) prepare(dir string) (args []string, err error) {
 			states = e.folder
 		}
 	}
+	if states == "" {
+		return overlay(dir, texts)
+	}
+	for file, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-states", dir}, copyRest(states, dir)
+}
+
+// overlay returns what makes go test see other texts of the repository's files.
+func overlay(dir string, texts map[string]string) ([]string, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
+	seen := struct{ Replace map[string]string }{map[string]string{}}
 	for file, text := range texts {
 		to := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
-		if states != "" {
-			to = filepath.Join(dir, filepath.Base(file))
-		}
 		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
-		overlay.Replace[filepath.Join(root, file)] = to
+		seen.Replace[filepath.Join(root, file)] = to
 	}
-	if states != "" {
-		return []string{"-states", dir}, copyRest(states, dir)
-	}
-	raw, err := json.Marshal(overlay)
+	raw, err := json.Marshal(seen)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +208,7 @@ func (m mutant) try(args []string, seeds int) (string, error) {
 	if pkg == "" {
 		pkg, what = "./test/simulation", "TestACrash|TestSeeds|TestRetries|TestAnOrder"
 	}
-	cmd := []string{"test", "-count=1", "-failfast", "-vet=off", "-ldflags=-s -w", "-short", "-run", what}
+	cmd := []string{"test", "-count=1", "-failfast", "-vet=off", "-ldflags=-s -w", "-short", "-timeout", "5m", "-run", what}
 	if args[0] == "-overlay" {
 		cmd = append(cmd, args...)
 	}
@@ -213,6 +225,9 @@ func (m mutant) try(args []string, seeds int) (string, error) {
 	}
 	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
 		return "", fmt.Errorf("it does not compile: %s", out[:min(len(out), 600)])
+	}
+	if bytes.Contains(out, []byte("panic: test timed out")) {
+		return "a test that does not end", nil
 	}
 	t := failedTest.FindSubmatch(out)
 	if t == nil {

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// unleashed are the packages that gremlins changes token by token, each with
+// the other packages whose tests exercise it.
+var unleashed = []struct {
+	pkg   string
+	tests []string
+}{
+	{"internal/effect", []string{"./internal/document", "./internal/exception"}},
+	{"internal/document", []string{"./internal/exception", "./internal/inbox", "./internal/boot"}},
+	{"internal/flow/order", []string{"./internal/boot", "./internal/cli"}},
+	{"internal/flow/shipment", []string{"./internal/boot"}},
+	{"internal/flow/proof", []string{"./internal/boot", "./internal/cli"}},
+}
+
+// gremlinSeeds is how much of the simulation each gremlin must survive.
+const gremlinSeeds = 400
+
+// gremlin is one changed token.
+type gremlin struct {
+	Type   string `json:"type"`
+	Status string `json:"status"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+
+	file string // from the repository's root
+	text string // of the line
+}
+
+// String is the gremlin's name: it stays the same when lines move.
+func (g gremlin) String() string {
+	return fmt.Sprintf("%s %s %d: %s", g.file, g.Type, g.Column, g.text)
+}
+
+// unleash lets gremlins of one package, or of all, meet the package's own tests,
+// and those that live the tests of others and the simulation. What survives all
+// must be explained in survivors.txt.
+func unleash(tool, only string) error {
+	explained, err := explanations("test/mutants/survivors.txt")
+	if err != nil {
+		return err
+	}
+	tried, lived := 0, 0
+	var failed []error
+	for _, u := range unleashed {
+		if !strings.Contains(u.pkg, only) {
+			continue
+		}
+		all, err := meet(tool, u.pkg)
+		if err != nil {
+			return err
+		}
+		killed := 0
+		for _, g := range all {
+			tried++
+			if g.Status == "KILLED" {
+				killed++
+				continue
+			}
+			by, err := g.try(u.tests)
+			why, known := explained[g.String()]
+			delete(explained, g.String())
+			switch {
+			case err != nil:
+				failed = append(failed, fmt.Errorf("%s: %w", g, err))
+			case by != "":
+				fmt.Printf("%s: caught by %s\n", g, by)
+				killed++
+			case known:
+				lived++
+				fmt.Printf("%s: lives: %s\n", g, why)
+			default:
+				lived++
+				fmt.Printf("%s: LIVES, and nothing explains it\n", g)
+				failed = append(failed, fmt.Errorf("not explained: %s", g))
+			}
+		}
+		fmt.Printf("%s: %d of %d gremlins caught\n", u.pkg, killed, len(all))
+	}
+	if only == "" {
+		for name := range explained {
+			failed = append(failed, fmt.Errorf("explained in survivors.txt, but it does not live: %s", name))
+		}
+	}
+	fmt.Printf("%d of %d gremlins caught: %.1f %%; %d live\n", tried-lived, tried, 100*float64(tried-lived)/float64(max(tried, 1)), lived)
+	return errors.Join(failed...)
+}
+
+// meet runs gremlins against a package's own tests.
+func meet(tool, pkg string) (all []gremlin, err error) {
+	out := filepath.Join(os.TempDir(), "gremlins-"+strings.ReplaceAll(pkg, "/", "-")+".json")
+	// Its time-out is that of a quiet machine, and one that times out is tried
+	// again anyway.
+	said, err := exec.Command(tool, "unleash", "./"+pkg, "--timeout-coefficient", "10", "--output", out).CombinedOutput() //nolint:gosec,noctx // the pinned tool
+	if err != nil {
+		return nil, fmt.Errorf("gremlins in %s: %w: %s", pkg, err, said[max(0, len(said)-600):])
+	}
+	raw, err := os.ReadFile(out) //nolint:gosec // just written
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Files []struct {
+			Name      string    `json:"file_name"`
+			Mutations []gremlin `json:"mutations"`
+		} `json:"files"`
+	}
+	if err := json.Unmarshal(raw, &report); err != nil {
+		return nil, err
+	}
+	for _, f := range report.Files {
+		path := filepath.Join(pkg, filepath.Base(f.Name))
+		text, err := os.ReadFile(path) //nolint:gosec // the repository's own
+		if err != nil {
+			return nil, err
+		}
+		lines := strings.Split(string(text), "\n")
+		for _, g := range f.Mutations {
+			if g.Line > len(lines) {
+				return nil, fmt.Errorf("%s has no line %d", path, g.Line)
+			}
+			g.file, g.text = path, strings.TrimSpace(lines[g.Line-1])
+			// Of a line that moved to the right its column is the same.
+			g.Column -= len(lines[g.Line-1]) - len(strings.TrimLeft(lines[g.Line-1], "\t"))
+			all = append(all, g)
+		}
+	}
+	return all, nil
+}
+
+// changes are what gremlins makes of a token.
+var changes = map[string]map[string]string{
+	"CONDITIONALS_BOUNDARY": {"<": "<=", "<=": "<", ">": ">=", ">=": ">"},
+	"CONDITIONALS_NEGATION": {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"},
+	"ARITHMETIC_BASE":       {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*"},
+	"INCREMENT_DECREMENT":   {"++": "--", "--": "++"},
+	"INVERT_NEGATIVES":      {"-": "+"},
+}
+
+// try lets the gremlin meet other packages' tests, and then the simulation.
+func (g gremlin) try(tests []string) (by string, err error) {
+	text, err := os.ReadFile(g.file)
+	if err != nil {
+		return "", err
+	}
+	lines := strings.Split(string(text), "\n")
+	line := lines[g.Line-1]
+	at := g.Column - 1 + len(line) - len(strings.TrimLeft(line, "\t"))
+	old, next := "", ""
+	for token, changed := range changes[g.Type] {
+		if len(token) > len(old) && strings.HasPrefix(line[at:], token) {
+			old, next = token, changed
+		}
+	}
+	if old == "" {
+		return "", fmt.Errorf("no token of %s at column %d", g.Type, g.Column)
+	}
+	lines[g.Line-1] = line[:at] + next + line[at+len(old):]
+	dir, err := os.MkdirTemp("", "gremlin")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a scratch folder
+	args, err := overlay(dir, map[string]string{g.file: strings.Join(lines, "\n")})
+	if err != nil {
+		return "", err
+	}
+	for _, pkg := range append([]string{"./" + filepath.Dir(g.file)}, tests...) {
+		if by, err := (mutant{name: g.String(), test: pkg, run: "."}).try(args, 0); by != "" || err != nil {
+			return by, err
+		}
+	}
+	return mutant{name: g.String()}.try(args, gremlinSeeds)
+}
+
+// explanations reads why gremlins may live: a gremlin's name, and in the next
+// line the reason.
+func explanations(file string) (map[string]string, error) {
+	f, err := os.Open(file) //nolint:gosec // the repository's own
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	out, name := map[string]string{}, ""
+	scan := bufio.NewScanner(f)
+	for n := 1; scan.Scan(); n++ {
+		line := strings.TrimRight(scan.Text(), " ")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "  ") && name != "":
+			out[name] = strings.TrimSpace(out[name] + " " + strings.TrimSpace(line))
+		case strings.HasPrefix(line, "  "):
+			return nil, fmt.Errorf("%s: line %s explains nothing", file, strconv.Itoa(n))
+		default:
+			name = line
+			out[name] = ""
+		}
+	}
+	return out, scan.Err()
+}
