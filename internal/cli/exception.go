@@ -139,7 +139,11 @@ func printCause(s streams, c exception.Cause, now time.Time) {
 		_, _ = fmt.Fprintf(s.out, "  next: %s\n", c.Action)
 	}
 	if c.Count == 1 {
-		_, _ = fmt.Fprintf(s.out, "  waybill retry %s --reason …\n", c.Exceptions[0])
+		_, _ = fmt.Fprintf(s.out, "  waybill %s %s --reason …\n", c.Verb, c.Exceptions[0])
+		return
+	}
+	if c.Verb != "retry" {
+		_, _ = fmt.Fprintf(s.out, "  waybill %s ID --reason …   for each of: %s\n", c.Verb, strings.Join(c.Exceptions[:min(len(c.Exceptions), 10)], " "))
 		return
 	}
 	_, _ = fmt.Fprintf(s.out, "  waybill retry --cause %s --reason …   (the first: %s)\n", c.Fingerprint, c.Exceptions[0])

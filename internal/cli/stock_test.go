@@ -80,7 +80,8 @@ func TestStockIsOpenedShownAdjustedReversedAndProvenByCommand(t *testing.T) {
 		says string
 		args []string
 	}{
-		{"fraction of a piece", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "-0.5")},
+		{"20 on hand; 21 cannot be taken from it", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "-21")},
+		{"\"-0.5\" of the unit piece is a fraction of a piece", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "-0.5")},
 		{"is not counted in \"kg\"", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "-1", "--unit", "kg")},
 		{"no decimal number", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "many")},
 		{"moves nothing", with("stock", "adjust", "MUG", "--location", "MAIN", "--by", "0")},

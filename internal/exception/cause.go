@@ -31,6 +31,9 @@ type Cause struct {
 	DueAt       time.Time                  `json:"due_at"` // the earliest
 	Owners      []string                   `json:"owners,omitempty"`
 	Exceptions  []string                   `json:"exceptions"`
+	// Verb is what lets it end once it is mended: retry, or resolve where nothing
+	// waits for it.
+	Verb string `json:"verb"`
 }
 
 // Causes groups exceptions, what is due first first. A document that is at
@@ -50,10 +53,13 @@ func Causes(xs []document.Exception) []Cause {
 		c := groups[k]
 		if c == nil {
 			c = &Cause{Tenant: x.Tenant, Fingerprint: x.Fingerprint, Kind: x.Kind, Class: x.Class, Connection: x.Connection,
-				Field: x.Field, Value: x.Value, Reason: x.Reason, Action: x.Action, OldestAt: x.OpenedAt, DueAt: x.DueAt}
+				Field: x.Field, Value: x.Value, Reason: x.Reason, Action: x.Action, OldestAt: x.OpenedAt, DueAt: x.DueAt, Verb: "resolve"}
 			groups[k], stake[k] = c, map[retail.Currency]retail.Money{}
 		}
 		c.Count++
+		if x.Document != "" || x.EventID != "" {
+			c.Verb = "retry"
+		}
 		if x.State == document.Asked {
 			c.Asked++
 		}

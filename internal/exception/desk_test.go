@@ -629,3 +629,16 @@ func TestAFiftyFirstNoteOfThePlatformTakesTheOldestsPlace(t *testing.T) {
 		t.Errorf("%d notes, %+v", len(got.Notes), got.Notes)
 	}
 }
+
+func TestACauseThatHoldsNothingIsResolvedAndNotRetried(t *testing.T) {
+	held := document.Exception{ID: "a", Fingerprint: "f", Document: "o1"}
+	payload := document.Exception{ID: "b", Fingerprint: "g", EventID: "e1"}
+	stock := document.Exception{ID: "c", Fingerprint: "h"}
+	verbs := map[string]string{}
+	for _, c := range exception.Causes([]document.Exception{held, payload, stock}) {
+		verbs[c.Fingerprint] = c.Verb
+	}
+	if verbs["f"] != "retry" || verbs["g"] != "retry" || verbs["h"] != "resolve" {
+		t.Errorf("%v", verbs)
+	}
+}

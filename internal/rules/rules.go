@@ -164,7 +164,7 @@ func (x Product) Quantity(number, unit string) (int64, error) {
 	if part > 0 {
 		// per is at most 1e6 and part below 1e9: no overflow.
 		if part*per%scale != 0 {
-			return 0, fmt.Errorf("%q of %s is a fraction of a %s, which %s is counted in", number, unit, x.unit(), x.SKU)
+			return 0, fmt.Errorf("%q of the unit %s is a fraction of a %s, which %s is counted in; give a whole number of them", number, named(unit, x.unit()), x.unit(), x.SKU)
 		}
 		n += part * per / scale
 	}
@@ -172,6 +172,14 @@ func (x Product) Quantity(number, unit string) (int64, error) {
 		n = -n
 	}
 	return n, nil
+}
+
+// named is the unit that a number without one has.
+func named(unit string, own Unit) string {
+	if unit == "" {
+		return string(own)
+	}
+	return unit
 }
 
 func decimal(s string) bool {

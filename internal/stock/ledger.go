@@ -128,7 +128,24 @@ func (l Ledger) Adjust(ctx context.Context, t retail.Tenant, sku, location strin
 	if err := l.valid(ctx, t, p, m); err != nil {
 		return m, err
 	}
+	if err := l.there(ctx, t, m); err != nil {
+		return m, err
+	}
 	return m, l.byHand(ctx, t, m, who, "stock.adjust")
+}
+
+// there refuses to take away by hand more than there is, which is a number
+// mistyped. What sources report is taken as it is: the world may say so.
+func (l Ledger) there(ctx context.Context, t retail.Tenant, m Move) error {
+	found, err := l.Store.Positions(ctx, t, m.Location, []string{m.SKU})
+	if err != nil || m.OnHand >= 0 || found[m.SKU].OnHand+m.OnHand >= 0 {
+		return err
+	}
+	if _, err := l.Store.Movement(ctx, t, m.SKU, m.ID()); !errors.Is(err, ErrNoMovement) {
+		return err // recorded before: the ledger tells whether as the same
+	}
+	return refused(fault.Validation, "by", fmt.Sprint(m.OnHand), "%s at %s has %d on hand; %d cannot be taken from it. If there is less than that, count it: waybill stock count",
+		m.SKU, m.Location, found[m.SKU].OnHand, -m.OnHand)
 }
 
 func (l Ledger) byHand(ctx context.Context, t retail.Tenant, m Move, who Person, verb string) error {
@@ -373,7 +390,7 @@ func (l Ledger) cover(ctx context.Context, t retail.Tenant, p Position, source s
 
 func (l Ledger) drift(ctx context.Context, t retail.Tenant, m Move, f Fence, why string) error {
 	return l.open(ctx, t, m.Connection, fmt.Sprintf("drift %s %s %s", m.SKU, m.Location, f.At.UTC().Format(time.RFC3339Nano)),
-		fault.New(fault.Exception, fault.StockDrift, "%s: nobody knows whether the count as of %s has seen it; the lower number was taken", why, f.At.UTC().Format(time.RFC3339)).At("sku", m.SKU))
+		fault.New(fault.Exception, fault.StockDrift, "%s: nobody knows what of it the count as of %s has seen; the lower number was taken", why, f.At.UTC().Format(time.RFC3339)).At("sku", m.SKU))
 }
 
 // open opens one exception a cause; while it is open, another is not needed.

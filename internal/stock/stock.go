@@ -195,7 +195,7 @@ func (m Move) says() string {
 // Contradiction is another movement under a key that is recorded already.
 // Nothing moved.
 func Contradiction(was, is Move) error {
-	return fault.New(fault.Exception, fault.Duplicate, "document %s line %s of %q is recorded already as a %s of %s; it is given again as %s. Nothing moved",
+	return fault.New(fault.Exception, fault.Duplicate, "document %s line %s of %q is recorded already as %s of %s; it is given again as %s. Nothing moved",
 		was.Document, was.Line, was.Connection, was.Type, was.says(), is.says()).At("document", is.Document)
 }
 
