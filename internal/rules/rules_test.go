@@ -174,3 +174,95 @@ func TestEachRuleRejectsAndSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOrderIsSplitOverAsFewLocationsAsMayBe(t *testing.T) {
+	free := func(skus string) rules.Free {
+		f := rules.Free{Unreserved: map[string]int64{}}
+		for _, s := range strings.Split(skus, "") {
+			f.Unreserved[s] = 1
+		}
+		return f
+	}
+	var needs []rules.Need
+	for _, s := range strings.Split("ABCDEF", "") {
+		needs = append(needs, rules.Need{Line: s, SKU: s, Quantity: 1})
+	}
+	for _, c := range []struct {
+		name      string
+		most      int
+		locations []rules.Location
+		free      []string
+		want      string
+	}{
+		{"who gives most is not in the smallest choice", 2, []rules.Location{{Code: "MOST"}, {Code: "X"}, {Code: "Y"}}, []string{"ABCD", "ABE", "CDF"}, "X Y"},
+		{"two suffice though three may", 3, []rules.Location{{Code: "MOST"}, {Code: "X"}, {Code: "Y"}}, []string{"ABCD", "ABE", "CDEF"}, "MOST Y"},
+		{"the pair that scores lower", 2, []rules.Location{{Code: "FAR", Priority: 9}, {Code: "NEAR"}, {Code: "REST"}}, []string{"ABCDE", "ABCD", "EF"}, "NEAR REST"},
+		{"equal pairs by code", 2, []rules.Location{{Code: "C"}, {Code: "B"}, {Code: "A"}}, []string{"DEF", "ABC", "DEF"}, "A B"},
+		{"no two suffice", 2, []rules.Location{{Code: "X"}, {Code: "Y"}, {Code: "Z"}}, []string{"AB", "CD", "EF"}, ""},
+		{"three do", 3, []rules.Location{{Code: "X"}, {Code: "Y"}, {Code: "Z"}}, []string{"AB", "CD", "EF"}, "X Y Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := rules.Policy{Locations: c.locations, Sourcing: rules.Sourcing{MaxLocations: c.most}}
+			have := map[string]rules.Free{}
+			for i, l := range c.locations {
+				have[l.Code] = free(c.free[i])
+			}
+			d := rules.Choose(p, rules.Request{Needs: needs}, have)
+			var used []string
+			for _, x := range d.Picks {
+				used = append(used, x.Location)
+			}
+			slices.Sort(used)
+			if got := strings.Join(slices.Compact(used), " "); got != c.want || (len(d.Missing) > 0) != (c.want == "") {
+				t.Errorf("split over %q, missing %v", got, d.Missing)
+			}
+		})
+	}
+}
+
+// Whatever can be split among so many locations is split.
+func TestNothingIsShortThatSomeChoiceOfLocationsHas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := rules.Policy{Sourcing: rules.Sourcing{MaxLocations: rapid.IntRange(1, 3).Draw(t, "split")}}
+		free := map[string]rules.Free{}
+		skus := []string{"A", "B", "C"}
+		for n := range rapid.IntRange(1, 6).Draw(t, "locations") {
+			l := rules.Location{Code: fmt.Sprint("L", n), Priority: rapid.Int64Range(0, 3).Draw(t, "priority")}
+			p.Locations = append(p.Locations, l)
+			free[l.Code] = rules.Free{Unreserved: map[string]int64{}}
+			for _, s := range skus {
+				free[l.Code].Unreserved[s] = rapid.Int64Range(0, 3).Draw(t, s)
+			}
+		}
+		var q rules.Request
+		for i, s := range skus {
+			if n := rapid.Int64Range(0, 4).Draw(t, "need"); n > 0 {
+				q.Needs = append(q.Needs, rules.Need{Line: fmt.Sprint(i), SKU: s, Quantity: n})
+			}
+		}
+		fewest := 0
+		for group := 1; group < 1<<len(p.Locations); group++ {
+			has, size := map[string]int64{}, 0
+			for i, l := range p.Locations {
+				if group>>i&1 == 1 {
+					size++
+					for s, n := range free[l.Code].Unreserved {
+						has[s] += n
+					}
+				}
+			}
+			enough := !slices.ContainsFunc(q.Needs, func(n rules.Need) bool { return has[n.SKU] < n.Quantity })
+			if enough && size <= p.Sourcing.MaxLocations && (fewest == 0 || size < fewest) {
+				fewest = size
+			}
+		}
+		d := rules.Choose(p, q, free)
+		used := map[string]bool{}
+		for _, x := range d.Picks {
+			used[x.Location] = true
+		}
+		if (len(d.Missing) > 0) != (fewest == 0) || len(q.Needs) > 0 && len(used) != fewest {
+			t.Fatalf("split over %d locations where %d suffice; missing %v", len(used), fewest, d.Missing)
+		}
+	})
+}

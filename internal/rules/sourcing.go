@@ -208,19 +208,99 @@ func lacking(c candidate) string {
 	return why
 }
 
-// split takes from as few locations as a greedy choice finds: each time the one
-// that gives most of what is left. A line whose SKUs are a kit's components is
-// taken from one location, so that the kit can be packed there.
+// split takes from as few locations as may be, and of as many from those with
+// the lowest scores together. A line whose SKUs are a kit's components is taken
+// from one location, so that the kit can be packed there.
 func (d *Decision) split(p Policy, open []candidate, q Request) bool {
-	left := slices.Clone(q.Needs)
+	giving := slices.DeleteFunc(slices.Clone(open), func(c candidate) bool {
+		_, _, units := takes(c, q.Needs)
+		return units == 0
+	})
+	slices.SortFunc(giving, better)
 	var used []candidate
 	var picks []Pick
-	for len(left) > 0 && len(used) < p.Sourcing.MaxLocations {
+	for n := 2; n <= min(p.Sourcing.MaxLocations, len(giving)) && used == nil; n++ {
+		if ways(len(giving), n) > maxWays {
+			used, picks = greedy(giving, q.Needs, n)
+			continue
+		}
+		var least int64
+		choices(len(giving), n, func(chosen []int) {
+			group, score := make([]candidate, 0, n), int64(0)
+			for _, i := range chosen {
+				group = append(group, giving[i])
+				score += giving[i].score
+			}
+			// The first of equals stays: choices come in the order of better.
+			if used != nil && score >= least {
+				return
+			}
+			if order, taken := greedy(group, q.Needs, n); order != nil {
+				used, picks, least = order, taken, score
+			}
+		})
+	}
+	if used == nil {
+		return false
+	}
+	w := max(p.Sourcing.Weights.Split, 0)
+	if p.Sourcing.Weights == (Weights{}) {
+		w = 1
+	}
+	for _, c := range open {
+		v := Verdict{Location: c.Code, Score: c.score, Rule: RuleSplit, Why: "others give the order in as few parcels and score lower together"}
+		if i := slices.IndexFunc(used, func(u candidate) bool { return u.Code == c.Code }); i >= 0 {
+			v.Chosen, v.Why, v.Score = true, fmt.Sprintf("no location has everything; it is number %d of %d", i+1, len(used)), c.score+w*int64(i)
+		}
+		d.Verdicts = append(d.Verdicts, v)
+	}
+	d.Picks = picks
+	return true
+}
+
+// maxWays bounds how many groups of locations are looked at; beyond it the
+// location that gives most is taken first.
+const maxWays = 5000
+
+// ways is how many groups of k there are among n, or more than maxWays.
+func ways(n, k int) int {
+	w := 1
+	for i := range k {
+		if w = w * (n - i) / (i + 1); w > maxWays*n {
+			break
+		}
+	}
+	return w
+}
+
+// choices calls do with each group of k of the numbers below n, ascending.
+func choices(n, k int, do func([]int)) {
+	chosen := make([]int, 0, k)
+	var from func(int)
+	from = func(next int) {
+		if len(chosen) == k {
+			do(chosen)
+			return
+		}
+		for i := next; i <= n-(k-len(chosen)); i++ {
+			chosen = append(chosen, i)
+			from(i + 1)
+			chosen = chosen[:len(chosen)-1]
+		}
+	}
+	from(0)
+}
+
+// greedy takes the needs from at most n of the locations, each time from the one
+// that gives most of what is left. It returns nil where they do not suffice.
+func greedy(of []candidate, needs []Need, n int) (used []candidate, picks []Pick) {
+	left := slices.Clone(needs)
+	for len(left) > 0 && len(used) < n {
 		var best candidate
 		var bestPicks []Pick
 		var bestRest []Need
 		var most int64
-		for _, c := range open {
+		for _, c := range of {
 			if slices.ContainsFunc(used, func(u candidate) bool { return u.Code == c.Code }) {
 				continue
 			}
@@ -235,21 +315,9 @@ func (d *Decision) split(p Policy, open []candidate, q Request) bool {
 		used, picks, left = append(used, best), append(picks, bestPicks...), bestRest
 	}
 	if len(left) > 0 {
-		return false
+		return nil, nil
 	}
-	w := max(p.Sourcing.Weights.Split, 0)
-	if p.Sourcing.Weights == (Weights{}) {
-		w = 1
-	}
-	for _, c := range open {
-		v := Verdict{Location: c.Code, Score: c.score, Rule: RuleSplit, Why: "others give more of the order"}
-		if i := slices.IndexFunc(used, func(u candidate) bool { return u.Code == c.Code }); i >= 0 {
-			v.Chosen, v.Why, v.Score = true, fmt.Sprintf("no location has everything; it is number %d of %d", i+1, len(used)), c.score+w*int64(i)
-		}
-		d.Verdicts = append(d.Verdicts, v)
-	}
-	d.Picks = picks
-	return true
+	return used, picks
 }
 
 // takes is what a location gives of the needs, and what is left.
