@@ -63,27 +63,16 @@ func (p *Platform) Metric(function, name, unit string, value float64, more ...an
 	_, _ = os.Stdout.Write(append(b, '\n')) // a log that cannot be written has nobody to tell
 }
 
-// maxEvents is EventBridge's limit of one call.
-const maxEvents = 10
-
 // Publish makes the stream's handler: timeline entries of the types that
 // SUBSCRIBED_EVENTS names become events. From the first that could not be
 // published on, the batch is read again.
 func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int, error)) func(context.Context, events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 	return func(ctx context.Context, batch events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 		began := time.Now()
-		var out []eventbus.Event
-		var numbers []string
-		for _, rec := range batch.Records {
-			for _, e := range entries(rec) {
-				if subscribed(p.Env("SUBSCRIBED_EVENTS"), e.Type) {
-					out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
-				}
-			}
-		}
+		out, numbers := wanted(p.Env("SUBSCRIBED_EVENTS"), batch.Records)
 		res := events.DynamoDBEventResponse{BatchItemFailures: []events.DynamoDBBatchItemFailure{}}
-		for at := 0; at < len(out); at += maxEvents {
-			part := out[at:min(at+maxEvents, len(out))]
+		for at := 0; at < len(out); at += eventbus.MaxBatch {
+			part := out[at:min(at+eventbus.MaxBatch, len(out))]
 			refused, err := publish(ctx, part)
 			if err != nil {
 				refused = []int{0}
@@ -97,6 +86,19 @@ func Publish(p *Platform, publish func(context.Context, []eventbus.Event) ([]int
 		p.Log.Info("event-publish", "records", len(batch.Records), "events", len(out), "failed", len(res.BatchItemFailures), "ms", time.Since(began).Milliseconds(), "asked", p.Meter.Take())
 		return res, nil
 	}
+}
+
+// wanted are the events of the subscribed types among a stream's records, with
+// their sequence numbers.
+func wanted(types string, records []events.DynamoDBEventRecord) (out []eventbus.Event, numbers []string) {
+	for _, rec := range records {
+		for _, e := range entries(rec) {
+			if subscribed(types, e.Type) {
+				out, numbers = append(out, e), append(numbers, rec.Change.SequenceNumber)
+			}
+		}
+	}
+	return out, numbers
 }
 
 // subscribed tells whether a list of types, separated by commas, names one; a *

@@ -12,7 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/eventbus"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/stream"
 )
 
 func step(seq int, eventType string) events.DynamoDBEventRecord {
@@ -87,5 +90,55 @@ func TestEachEntryOfACommitIsAnEvent(t *testing.T) {
 	}
 	if got, failed := publish(t, "*", 2, record, step(3, "retail.order.closed.v1")); len(got) != 1 || len(failed) != 1 || failed[0] != "101" {
 		t.Errorf("the second entry refused: published %v, failed %v", got, failed)
+	}
+}
+
+// letter is what Lambda tells of a batch that it gave up on.
+const letter = `{"requestContext":{"condition":"RetryAttemptsExhausted"},"DDBStreamBatchInfo":{"shardId":"s1","startSequenceNumber":"101","endSequenceNumber":"125",
+	"approximateArrivalOfFirstRecord":"2026-03-01T12:00:00Z","approximateArrivalOfLastRecord":"2026-03-01T12:00:09Z","batchSize":25,"streamArn":"arn"}}`
+
+func TestAStretchThatWasGivenUpOnIsPublished(t *testing.T) {
+	var records []events.DynamoDBEventRecord
+	for i := 1; i <= 25; i++ {
+		records = append(records, step(i, map[bool]string{true: "retail.order.closed.v1", false: "retail.order.received.v1"}[i%2 == 0]))
+	}
+	down := errors.New("down")
+	gone := fault.New(fault.Permanent, fault.MissingReference, "trimmed")
+	for name, c := range map[string]struct {
+		body    string
+		read    error
+		refuse  bool
+		err     error
+		kind    fault.Kind
+		want    int
+		batches int
+	}{
+		"all that is subscribed to":   {body: letter, want: 12, batches: 2},
+		"a bus that refuses":          {body: letter, refuse: true, kind: fault.Retryable, batches: 1},
+		"a bus that is away":          {body: letter, err: down, kind: fault.Retryable, batches: 1},
+		"a stream that forgot":        {body: letter, read: gone, kind: fault.Permanent},
+		"a message of something else": {body: `{"schema":1}`, kind: fault.Permanent},
+	} {
+		var got []string
+		batches := 0
+		forward := boot.Republish("retail.order.closed.v1", func(_ context.Context, w stream.Stretch) ([]events.DynamoDBEventRecord, error) {
+			if w.Shard != "s1" || w.First != "101" || w.Last != "125" || w.Stream != "arn" {
+				t.Errorf("%s: reads %+v", name, w)
+			}
+			return records, c.read
+		}, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+			batches++
+			if c.refuse {
+				return []int{0}, nil
+			}
+			for _, e := range batch {
+				got = append(got, e.ID)
+			}
+			return nil, c.err
+		})
+		err := forward(t.Context(), deadletter.Message{ID: "m1", Body: c.body})
+		if (err == nil) != (c.kind == "") || err != nil && fault.KindOf(err) != c.kind || batches != c.batches || err == nil && (len(got) != c.want || got[0] != "o1.2") {
+			t.Errorf("%s: published %v in %d batches, %v", name, got, batches, err)
+		}
 	}
 }

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/waybillhq/waybill/internal/deadletter"
+	"github.com/waybillhq/waybill/internal/eventbus"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/proof"
@@ -23,6 +26,7 @@ import (
 	"github.com/waybillhq/waybill/internal/replay"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/stock"
+	"github.com/waybillhq/waybill/internal/stream"
 )
 
 // kinds are all kinds of jobs, a line each: adding one is its file and its line.
@@ -149,6 +153,8 @@ func (p *Platform) reschedule(ctx context.Context, m deadletter.Message) error {
 		function = p.Env("ORDER_RECONCILE")
 	case p.Env("JOB_SCHEDULE"):
 		function = p.Env("JOB_SCHEDULE")
+	case p.Env("ALERT_SEND"):
+		function = p.Env("ALERT_SEND")
 	default:
 		return fault.New(fault.Permanent, fault.MissingReference, "no rule of this version invokes that function").At("TARGET_ARN", target)
 	}
@@ -159,21 +165,40 @@ func (p *Platform) reschedule(ctx context.Context, m deadletter.Message) error {
 	return nil
 }
 
-// republish refuses: what the stream's source gives up on names a stretch of
-// the stream, and holds no event.
-func (p *Platform) republish(_ context.Context, m deadletter.Message) error {
-	var lost struct {
-		Batch struct {
-			Shard string `json:"shardId"`
-			First string `json:"startSequenceNumber"`
-			Last  string `json:"endSequenceNumber"`
-		} `json:"DDBStreamBatchInfo"`
+// republish publishes what a stretch of the stream holds, read again. Consumers
+// know an event that they had by its id.
+func (p *Platform) republish(ctx context.Context, m deadletter.Message) error {
+	source := stream.Stream{Client: dynamodbstreams.NewFromConfig(p.AWS), ARN: p.Env("DOCUMENTS_STREAM")}
+	return Republish(p.Env("SUBSCRIBED_EVENTS"), source.Records, p.Bus().Publish)(ctx, m)
+}
+
+// Republish publishes the events of a stretch that a dead letter of the stream
+// names, as the stream's own handler would.
+func Republish(types string, read func(context.Context, stream.Stretch) ([]events.DynamoDBEventRecord, error),
+	publish func(context.Context, []eventbus.Event) ([]int, error)) func(context.Context, deadletter.Message) error {
+	return func(ctx context.Context, m deadletter.Message) error {
+		var lost struct {
+			Batch stream.Stretch `json:"DDBStreamBatchInfo"`
+		}
+		if err := json.Unmarshal([]byte(m.Body), &lost); err != nil || lost.Batch.Shard == "" || lost.Batch.First == "" || lost.Batch.Last == "" {
+			return fault.New(fault.Permanent, fault.Validation, "the message names no stretch of the stream").At("message", m.ID)
+		}
+		records, err := read(ctx, lost.Batch)
+		if err != nil {
+			return err
+		}
+		out, _ := wanted(types, records)
+		for part := range slices.Chunk(out, eventbus.MaxBatch) {
+			refused, err := publish(ctx, part)
+			if err != nil {
+				return err
+			}
+			if len(refused) > 0 {
+				return fault.New(fault.Retryable, fault.Connectivity, "the bus refused %d of %d events; they are published again", len(refused), len(part))
+			}
+		}
+		return nil
 	}
-	if err := json.Unmarshal([]byte(m.Body), &lost); err != nil || lost.Batch.Shard == "" {
-		return fault.New(fault.Permanent, fault.Validation, "the message names no stretch of the stream").At("message", m.ID)
-	}
-	return fault.New(fault.Permanent, fault.MissingReference, "the events %s to %s of a shard were not published; their timeline entries are in the documents",
-		lost.Batch.First, lost.Batch.Last).At("shard", aws.ToString(&lost.Batch.Shard))
 }
 
 // Scheduled is what a rule tells job-schedule.

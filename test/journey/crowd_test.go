@@ -143,8 +143,13 @@ func throttled(t *testing.T) {
 // that every AWS SDK reads; "" takes it back.
 func endpoint(t *testing.T, to string) {
 	t.Helper()
+	variable(t, "AWS_ENDPOINT_URL_DYNAMODB", to)
+}
+
+// variable sets a variable of all functions; "" takes it away.
+func variable(t *testing.T, name, to string) {
+	t.Helper()
 	client := lambda.NewFromConfig(platform.Platform.AWS)
-	const name = "AWS_ENDPOINT_URL_DYNAMODB"
 	pages := lambda.NewListFunctionsPaginator(client, &lambda.ListFunctionsInput{})
 	changed := 0
 	for pages.HasMorePages() {
@@ -163,7 +168,7 @@ func endpoint(t *testing.T, to string) {
 			}
 			if _, err := client.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: f.FunctionName,
 				Environment: &lambdatypes.Environment{Variables: variables}}); err != nil {
-				t.Fatal(fmt.Errorf("moving the database of %s: %w", *f.FunctionName, err))
+				t.Fatal(fmt.Errorf("setting %s of %s: %w", name, *f.FunctionName, err))
 			}
 			changed++
 		}

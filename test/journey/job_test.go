@@ -5,9 +5,23 @@ package journey_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	ebtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
@@ -134,4 +148,158 @@ func TestAReplayThatIsADeadLetterIsToldAndMayBeAskedForAgain(t *testing.T) {
 	if _, err := p.Desk().Resolve(ctx, platform.Tenant, x.ID, who); err != nil {
 		t.Error(err)
 	}
+}
+
+// redriven gives a queue's letters back and says how many went.
+func redriven(t *testing.T, queue string) job.Job {
+	t.Helper()
+	j := runJob(t, job.Request{Tenant: retail.Partner, Kind: "redrive", Params: map[string]string{"queue": queue}})
+	if j.State != job.Done {
+		t.Errorf("redrive of %s: %+v", queue, j)
+	}
+	return j
+}
+
+// What a rule could not invoke is invoked after all, whichever rule it was.
+func TestWhatAScheduleCouldNotInvokeIsInvokedByARedrive(t *testing.T) {
+	p, ctx := platform.Platform, t.Context()
+	before, err := p.Store.Jobs(ctx, retail.Partner, "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for function, body := range map[string]string{"JobSchedule": `{"start":"archive"}`, "AlertSend": `{"detail-type":"Scheduled Event"}`, "": `{}`} {
+		arn := "arn:aws:lambda:us-east-1:123456789012:function:no-such"
+		if function != "" {
+			about, err := lambda.NewFromConfig(p.AWS).GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(platform.Outputs[function])})
+			if err != nil {
+				t.Fatal(err)
+			}
+			arn = *about.FunctionArn
+		}
+		if _, err := p.Queues.Client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(p.Env("SCHEDULE_DEAD")), MessageBody: &body,
+			MessageAttributes: map[string]sqstypes.MessageAttributeValue{"TARGET_ARN": {DataType: aws.String("String"), StringValue: &arn}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j := redriven(t, "schedule"); j.Counts.Applied != 2 || j.Counts.Rejected != 1 || !strings.Contains(j.Summary, "2 messages went back to schedule; 1 stay") {
+		t.Errorf("%+v", j)
+	}
+	until(t, "the archive is started", func() bool {
+		jobs, err := p.Store.Jobs(ctx, retail.Partner, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(jobs, func(j job.Job) bool {
+			return j.Kind == "archive" && j.By == "schedule" && !slices.ContainsFunc(before, func(b job.Job) bool { return b.ID == j.ID })
+		})
+	})
+	purge(t, "SCHEDULE_DEAD")
+}
+
+// purge empties a queue, so that later journeys find no dead letter.
+func purge(t *testing.T, queue string) {
+	t.Helper()
+	if _, err := platform.Platform.Queues.Client.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: aws.String(platform.Platform.Env(queue))}); err != nil {
+		t.Error(err)
+	}
+}
+
+// timeline is what an item says of a document's timeline, as anything.
+func timeline(t *testing.T, image map[string]dynamodbtypes.AttributeValue) (out map[string]any) {
+	t.Helper()
+	if err := attributevalue.UnmarshalMap(image, &out); err != nil {
+		t.Fatal(err)
+	}
+	if sk, _ := out["sk"].(string); !strings.HasPrefix(sk, "STEP#") {
+		return nil
+	}
+	return out
+}
+
+// closing finds the timeline entry in the stream with which an order was closed.
+func closing(t *testing.T) (shard, number, document string) {
+	t.Helper()
+	ctx := t.Context()
+	table, err := dynamodb.NewFromConfig(platform.Platform.AWS).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(platform.Outputs["DocumentsTable"])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, arn := dynamodbstreams.NewFromConfig(platform.Platform.AWS), table.Table.LatestStreamArn
+	about, err := c.DescribeStream(ctx, &dynamodbstreams.DescribeStreamInput{StreamArn: arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range about.StreamDescription.Shards {
+		at, err := c.GetShardIterator(ctx, &dynamodbstreams.GetShardIteratorInput{StreamArn: arn, ShardId: s.ShardId, ShardIteratorType: streamtypes.ShardIteratorTypeTrimHorizon})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for next := at.ShardIterator; next != nil; {
+			page, err := c.GetRecords(ctx, &dynamodbstreams.GetRecordsInput{ShardIterator: next})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				pk, ok := r.Dynamodb.Keys["pk"].(*streamtypes.AttributeValueMemberS)
+				if image, err := attributevalue.FromDynamoDBStreamsMap(r.Dynamodb.NewImage); err != nil {
+					t.Fatal(err)
+				} else if ok && strings.Contains(fmt.Sprint(timeline(t, image)), "retail.order.closed.v1") {
+					key := strings.Split(pk.Value, "#")
+					return *s.ShardId, *r.Dynamodb.SequenceNumber, key[len(key)-1]
+				}
+			}
+			if next = page.NextShardIterator; len(page.Records) == 0 {
+				break
+			}
+		}
+	}
+	t.Fatal("no order was closed")
+	return "", "", ""
+}
+
+// What the publisher gave up on is read from the stream again and published.
+func TestEventsThatWereGivenUpOnArePublishedByARedrive(t *testing.T) {
+	p, ctx := platform.Platform, t.Context()
+	await(t, place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: "MUG-STONE", Quantity: 1}}}), retail.Closed, 2*time.Minute)
+	shard, number, document := closing(t)
+	made, err := p.Queues.Client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("subscriber")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	about, err := p.Queues.Client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: made.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameQueueArn}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn := about.Attributes["QueueArn"]
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"events.amazonaws.com"},"Action":"sqs:SendMessage","Resource":%q}]}`, arn)
+	if _, err := p.Queues.Client.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: made.QueueUrl, Attributes: map[string]string{"Policy": policy}}); err != nil {
+		t.Fatal(err)
+	}
+	bus := eventbridge.NewFromConfig(p.AWS)
+	if _, err := bus.PutRule(ctx, &eventbridge.PutRuleInput{Name: aws.String("closed"), EventBusName: aws.String(platform.Outputs["Bus"]), EventPattern: aws.String(`{"source":["waybill"]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bus.PutTargets(ctx, &eventbridge.PutTargetsInput{Rule: aws.String("closed"), EventBusName: aws.String(platform.Outputs["Bus"]),
+		Targets: []ebtypes.Target{{Id: aws.String("q"), Arn: &arn}}}); err != nil {
+		t.Fatal(err)
+	}
+	variable(t, "SUBSCRIBED_EVENTS", "retail.order.closed.v1")
+	defer variable(t, "SUBSCRIBED_EVENTS", "")
+	for _, first := range []string{number, "1"} { // the stream has no record 1
+		letter := fmt.Sprintf(`{"requestContext":{"condition":"RetryAttemptsExhausted"},"DDBStreamBatchInfo":{"shardId":%q,"startSequenceNumber":%q,"endSequenceNumber":%q}}`, shard, first, number)
+		if _, err := p.Queues.Client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(p.Env("PUBLISH_DEAD")), MessageBody: &letter}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j := redriven(t, "publish"); j.Counts.Applied != 1 || j.Counts.Rejected != 1 {
+		t.Errorf("%+v", j)
+	}
+	until(t, "the event is published", func() bool {
+		got, err := p.Queues.Client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: made.QueueUrl, MaxNumberOfMessages: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(got.Messages, func(m sqstypes.Message) bool { return strings.Contains(*m.Body, document) })
+	})
+	purge(t, "PUBLISH_DEAD")
 }
