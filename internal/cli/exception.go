@@ -380,17 +380,7 @@ func (c retryCmd) drain(ctx context.Context, s streams, p *boot.Platform, tenant
 	var sum exception.Drained
 	began := time.Now()
 	for _, t := range tenants {
-		n, err := p.Desk().RetryCause(ctx, t, match, c.who(), func(n exception.Drained, r exception.Result, err error) {
-			switch {
-			case err != nil:
-				_, _ = fmt.Fprintf(s.err, "%s: %v\n", r.Exception.ID, err)
-			case !c.JSON:
-				done := n.Done + n.Refused
-				rate := float64(done) / max(time.Since(began).Seconds(), 0.001)
-				_, _ = fmt.Fprintf(s.out, "%d/%d  %s %s: %s  (%.0f/s, %s left)\n", done, n.Total, first(r.Exception.Type, "delivery"), first(r.Exception.Number, r.Exception.EventID),
-					r.Outcome, rate, time.Duration(float64(n.Total-done)/rate*float64(time.Second)).Round(time.Second))
-			}
-		})
+		n, err := p.Desk().RetryCause(ctx, t, match, c.who(), draining(s, began, c.JSON))
 		sum.Total, sum.Done, sum.Refused = sum.Total+n.Total, sum.Done+n.Done, sum.Refused+n.Refused
 		if err != nil && n.Done+n.Refused < n.Total {
 			return fmt.Errorf("after %d of %d: %w; the rest is still open, run the command again", n.Done+n.Refused, n.Total, err)
@@ -405,6 +395,22 @@ func (c retryCmd) drain(ctx context.Context, s streams, p *boot.Platform, tenant
 		return errPartly
 	}
 	return nil
+}
+
+// draining tells of each that goes on, and why one does not; of the latter alone
+// where JSON follows.
+func draining(s streams, began time.Time, quiet bool) func(exception.Drained, exception.Result, error) {
+	return func(n exception.Drained, r exception.Result, err error) {
+		switch {
+		case err != nil:
+			_, _ = fmt.Fprintf(s.err, "%s: %v\n", r.Exception.ID, err)
+		case !quiet:
+			done := n.Done + n.Refused
+			rate := float64(done) / max(time.Since(began).Seconds(), 0.001)
+			_, _ = fmt.Fprintf(s.out, "%d/%d  %s %s: %s  (%.0f/s, %s left)\n", done, n.Total, first(r.Exception.Type, "delivery"), first(r.Exception.Number, r.Exception.EventID),
+				r.Outcome, rate, time.Duration(float64(n.Total-done)/rate*float64(time.Second)).Round(time.Second))
+		}
+	}
 }
 
 type editCmd struct {

@@ -169,13 +169,9 @@ type mapSet struct {
 type release func(ctx context.Context, t retail.Tenant, match func(document.Exception) bool) (n int, err error)
 
 // desk releases by the exception desk.
-func desk(p *boot.Platform, a exception.Actor, s streams) release {
+func desk(p *boot.Platform, a exception.Actor, s streams, quiet bool) release {
 	return func(ctx context.Context, t retail.Tenant, match func(document.Exception) bool) (int, error) {
-		n, err := p.Desk().RetryCause(ctx, t, match, a, func(_ exception.Drained, r exception.Result, err error) {
-			if err != nil {
-				_, _ = fmt.Fprintf(s.err, "%s: %v\n", r.Exception.ID, err)
-			}
-		})
+		n, err := p.Desk().RetryCause(ctx, t, match, a, draining(s, time.Now(), quiet))
 		if n.Refused > 0 && n.Done > 0 {
 			err = errPartly
 		}
@@ -209,7 +205,7 @@ func (c mapSet) Run(ctx context.Context, s streams) error {
 		out.print(s, m)
 	}
 	if c.release == nil {
-		c.release = desk(m.p, c.who(), s)
+		c.release = desk(m.p, c.who(), s, c.JSON)
 	}
 	err = c.free(ctx, s, m, d, xs, &out)
 	if c.JSON {
