@@ -237,4 +237,14 @@ from ministack.core import iam_evaluator as IE
 _key = IE._resolve_condition_key
 IE._resolve_condition_key = lambda key, ctx: "true" if key.lower() == "aws:securetransport" else _key(key, ctx)
 
+# 13. IAM: calls of a stream name it, by its ARN or in their iterator; here they count as calls of no resource, which a policy about one stream refuses.
+from ministack.core import iam_actions as IA
+from ministack.services import dynamodb_streams as DS
+_resource = IA.extract_resource_arn
+def stream_arn(service, method, path, headers, body, *a):
+    if service != "dynamodbstreams": return _resource(service, method, path, headers, body, *a)
+    asked = json.loads(body or b"{}")
+    return asked.get("StreamArn") or (DS._decode_iterator(asked.get("ShardIterator") or "") or {}).get("arn") or "*"
+IA.extract_resource_arn = stream_arn
+
 if __name__ == "__main__": app.main()
