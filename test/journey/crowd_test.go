@@ -4,49 +4,111 @@ package journey_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
+	"github.com/waybillhq/waybill/internal/cli"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/exception"
+	"github.com/waybillhq/waybill/internal/flow/proof"
+	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/local/demo"
+	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
-// unknown is an hour in which the storefront announces none of 40 orders, all
-// for an article that nobody else knows. They are found by listing, and stopped
-// by one cause; once the article is known, one command lets all go on.
-func unknown(t *testing.T) {
-	const sku = "POSTER-A2"
-	ctx := t.Context()
+// dropped is an hour in which the storefront's announcements of twelve orders are
+// lost: they are found by listing, and the day has no hole.
+func dropped(t *testing.T) {
+	ctx, now := t.Context(), time.Now()
+	from := now.Add(-time.Hour)
+	// As if the last complete listing had been before that hour.
+	if err := platform.Platform.Store.SetWatermark(ctx, platform.Tenant, demo.Shop, from); err != nil {
+		t.Fatal(err)
+	}
 	var orders []demo.Placement
-	for range 40 {
-		orders = append(orders, place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: sku, Quantity: 1, Price: "12.00"}}, DropWebhook: true}))
+	days := map[string]bool{}
+	for i := range 12 {
+		at, sku := from.Add(time.Duration(i)*5*time.Minute), shopifytest.DefaultCatalogue[i%3].SKU
+		orders = append(orders, place(t, shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: sku, Quantity: 1}}, At: at, DropWebhook: true}))
+		days[at.UTC().Format(time.DateOnly)] = true
 	}
 	if err := platform.Invoke(ctx, "OrderReconcile"); err != nil {
 		t.Fatal(err)
 	}
+	agreed(t, orders)
+	for day := range days {
+		whole(t, day)
+	}
+}
+
+// unmapped is an article that the storefront calls something that nobody knows: it
+// stops forty orders by one cause, and one command lets all of them go on, the
+// oldest first.
+func unmapped(t *testing.T) {
+	const theirs, ours = "POSTER-A2", "PST-0002"
+	ctx := t.Context()
+	if err := platform.AddArticle(ctx, ours, "Poster, A2", "12.00"); err != nil {
+		t.Fatal(err)
+	}
+	known := []mapping.Entry{{Direction: mapping.Decode, From: "PST-A1", To: "PST-0001"}}
+	for _, p := range shopifytest.DefaultCatalogue {
+		known = append(known, mapping.Entry{Direction: mapping.Decode, From: p.SKU, To: p.SKU})
+	}
+	strict := true
+	book := mapping.Book{Store: platform.Platform.Store, Now: time.Now}
+	if _, _, err := book.Set(ctx, mapping.Edit{Tenant: platform.Tenant, Connection: demo.Shop, Kind: mapping.SKU, Strict: &strict, By: "journey", Reason: "go-live"}, known...); err != nil {
+		t.Fatal(err)
+	}
+	// Functions that started before see the map only after a minute.
+	variable(t, "JOURNEY", "unmapped")
+	var orders []demo.Placement
+	for range 40 {
+		o, err := platform.Place(shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: theirs, Quantity: 1, Price: "12.00"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Quantities = map[string]int64{ours: 1}
+		keep(o)
+		orders = append(orders, o)
+	}
 	var cause exception.Cause
+	var stopped []string
 	until(t, "40 orders are stopped by one cause", func() bool {
 		xs, err := platform.Platform.Store.OpenExceptions(ctx, platform.Tenant)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range exception.Causes(xs) {
-			if c.Value == sku && c.Count == len(orders) {
+			if c.Value == theirs && c.Count == len(orders) {
 				cause = c
+			}
+		}
+		slices.SortFunc(xs, func(a, b document.Exception) int {
+			return cmp.Or(a.OpenedAt.Compare(b.OpenedAt), cmp.Compare(a.ID, b.ID))
+		})
+		stopped = nil
+		for _, x := range xs {
+			if x.Fingerprint == cause.Fingerprint {
+				stopped = append(stopped, x.Number)
 			}
 		}
 		return cause.Count > 0
@@ -54,26 +116,78 @@ func unknown(t *testing.T) {
 	if cause.Class != "mapping" || cause.AtStake["USD"] == "" {
 		t.Errorf("the cause is %+v", cause)
 	}
-	if err := platform.AddArticle(ctx, sku, "Poster, A2", "12.00"); err != nil {
-		t.Fatal(err)
+	out := waybill(t, "map", "set", "--tenant", platform.Tenant.String(), "--connection", demo.Shop, "--kind", "sku", theirs, ours, "--reason", "the poster's code")
+	if !strings.Contains(out, "40 of 40 documents that waited for it go on") {
+		t.Errorf("map set says\n%s", out)
 	}
-	n, err := platform.Platform.Desk().RetryCause(ctx, platform.Tenant, func(x document.Exception) bool { return x.Fingerprint == cause.Fingerprint },
-		exception.Actor{By: "journey", Reason: "the article is known now"}, nil)
-	if err != nil || n.Done != len(orders) {
-		t.Fatalf("%+v, %v", n, err)
+	var told []string
+	for _, m := range regexp.MustCompile(`(?m)^(\d+)/40  order (\S+): .*left\)$`).FindAllStringSubmatch(out, -1) {
+		if told = append(told, m[2]); m[1] != strconv.Itoa(len(told)) {
+			t.Errorf("progress %s after %d", m[0], len(told)-1)
+		}
 	}
+	if !slices.Equal(told, stopped) {
+		t.Errorf("they went on as %v, and were stopped as %v", told, stopped)
+	}
+	agreed(t, orders)
+	whole(t, time.Now().UTC().Format(time.DateOnly))
+}
+
+// agreed waits until orders are closed, parked or not by now, and cross-checks all
+// that were placed.
+func agreed(t *testing.T, orders []demo.Placement) {
+	t.Helper()
 	for _, o := range orders {
-		await(t, o, retail.Closed, 10*time.Minute)
+		until(t, o.Name+" is closed", func() bool {
+			now, err := platform.Order(t.Context(), o.ID)
+			return err == nil && now.State == retail.Closed
+		})
 	}
-	xs, err := platform.Platform.Store.OpenExceptions(ctx, platform.Tenant)
+	placed.Lock()
+	defer placed.Unlock()
+	findings, err := platform.CrossCheck(t.Context(), placed.all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range xs {
-		if x.Fingerprint == cause.Fingerprint {
-			t.Errorf("%s is still %s", x.Number, x.State)
-		}
+	for _, f := range findings {
+		t.Errorf("%s %s", f.Order, f.What)
 	}
+}
+
+// whole proves that a day has no hole. What has just changed may be read in
+// between.
+func whole(t *testing.T, day string) {
+	t.Helper()
+	var j job.Job
+	for range 20 {
+		if j = runJob(t, job.Request{Tenant: platform.Tenant, Kind: proof.Job.Name, Params: map[string]string{"connection": demo.Shop, "date": day}}); j.State == job.Done {
+			break
+		}
+		pause(t)
+	}
+	r, found, err := platform.Platform.Store.Proof(t.Context(), platform.Tenant, demo.Shop, day)
+	if err != nil || j.State != job.Done || !found || r.Listed == 0 || r.Accounted != r.Listed {
+		t.Errorf("%s: %+v\n%+v, %v, %v", day, j, r, found, err)
+	}
+}
+
+// waybill runs a command against the stack, and returns what it says.
+func waybill(t *testing.T, args ...string) string {
+	t.Helper()
+	cfg := platform.Platform.AWS
+	creds, err := cfg.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range map[string]string{"AWS_ENDPOINT_URL": aws.ToString(cfg.BaseEndpoint), "AWS_REGION": cfg.Region, "AWS_ACCESS_KEY_ID": creds.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY": creds.SecretAccessKey, "AWS_SESSION_TOKEN": creds.SessionToken} {
+		t.Setenv(k, v)
+	}
+	var out, errs bytes.Buffer
+	if code := cli.Run(t.Context(), append(args, "--stack", demo.StackName), strings.NewReader(""), &out, &errs); code != 0 {
+		t.Errorf("waybill %s: code %d\n%s", strings.Join(args, " "), code, errs.String())
+	}
+	return out.String()
 }
 
 // crashed kills the ERP while it works on an order, and brings it back later.

@@ -26,7 +26,6 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/exception"
-	"github.com/waybillhq/waybill/internal/flow/proof"
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/local/demo"
@@ -45,9 +44,11 @@ func runJob(t *testing.T, q job.Request) job.Job {
 	}
 	for !j.State.Ended() {
 		pause(t)
-		if j, err = platform.Platform.Store.Job(ctx, q.Tenant, j.ID); err != nil {
-			t.Fatalf("waiting for job %s: %v", j.ID, err)
+		now, err := platform.Platform.Store.Job(ctx, q.Tenant, j.ID)
+		if err != nil {
+			t.Fatalf("waiting for job %+v: %v", j, err)
 		}
+		j = now
 	}
 	return j
 }
@@ -89,17 +90,11 @@ func TestDeadLettersGoBackAndTheDayHasNoHole(t *testing.T) {
 	if err := platform.Invoke(t.Context(), "OrderReconcile"); err != nil {
 		t.Fatal(err)
 	}
-	var j job.Job
-	for range 20 {
-		if j = runJob(t, job.Request{Tenant: platform.Tenant, Kind: proof.Job.Name, Params: map[string]string{"connection": demo.Shop, "date": "today"}}); j.State == job.Done {
-			break
-		}
-		pause(t)
-	}
 	day := time.Now().UTC().Format(time.DateOnly)
-	r, found, err := p.Store.Proof(t.Context(), platform.Tenant, demo.Shop, day)
-	if err != nil || j.State != job.Done || !found || r.Listed < 2 || r.Accounted != r.Listed || r.InERP < 2 || r.States["closed"] < 2 {
-		t.Errorf("%+v\n%+v, %v, %v", j, r, found, err)
+	whole(t, day)
+	r, _, err := p.Store.Proof(t.Context(), platform.Tenant, demo.Shop, day)
+	if err != nil || r.Listed < 2 || r.InERP < 2 || r.States["closed"] < 2 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
@@ -150,11 +145,11 @@ func TestAReplayThatIsADeadLetterIsToldAndMayBeAskedForAgain(t *testing.T) {
 	}
 }
 
-// redriven gives a queue's letters back and says how many went.
+// redriven gives a queue's letters back, of which one stays.
 func redriven(t *testing.T, queue string) job.Job {
 	t.Helper()
 	j := runJob(t, job.Request{Tenant: retail.Partner, Kind: "redrive", Params: map[string]string{"queue": queue}})
-	if j.State != job.Done {
+	if j.State != job.Partial || j.Counts.Rejected != 1 {
 		t.Errorf("redrive of %s: %+v", queue, j)
 	}
 	return j
@@ -181,7 +176,7 @@ func TestWhatAScheduleCouldNotInvokeIsInvokedByARedrive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if j := redriven(t, "schedule"); j.Counts.Applied != 2 || j.Counts.Rejected != 1 || !strings.Contains(j.Summary, "2 messages went back to schedule; 1 stay") {
+	if j := redriven(t, "schedule"); j.Counts.Applied != 2 || !strings.Contains(j.Summary, "2 messages went back to schedule; 1 stay") {
 		t.Errorf("%+v", j)
 	}
 	until(t, "the archive is started", func() bool {
@@ -291,7 +286,7 @@ func TestEventsThatWereGivenUpOnArePublishedByARedrive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if j := redriven(t, "publish"); j.Counts.Applied != 1 || j.Counts.Rejected != 1 {
+	if j := redriven(t, "publish"); j.Counts.Applied != 1 {
 		t.Errorf("%+v", j)
 	}
 	until(t, "the event is published", func() bool {

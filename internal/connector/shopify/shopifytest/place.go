@@ -24,6 +24,8 @@ type Placement struct {
 	Plain bool `json:"plain"`
 	// FulfillmentOrders splits the lines over so many; 1.
 	FulfillmentOrders int `json:"fulfillment_orders"`
+	// At is when it was placed; now, if zero.
+	At time.Time `json:"at"`
 	// DropWebhook sends none; Duplicate sends so many further copies.
 	DropWebhook bool `json:"drop_webhook"`
 	Duplicate   int  `json:"duplicate"`
@@ -85,6 +87,9 @@ func (s *Server) build(p Placement) (map[string]any, error) {
 	n := s.nextNumber
 	s.nextNumber++
 	b := &builder{s: s, n: n, lines: lines, plain: p.Plain, digits: digitsOf(s.opts.Currency), now: s.opts.Now().UTC().Truncate(time.Second)}
+	if !p.At.IsZero() {
+		b.now = p.At.UTC().Truncate(time.Second)
+	}
 	b.discount()
 	return b.order(p.Email)
 }
