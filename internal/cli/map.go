@@ -280,13 +280,18 @@ func (c mapSet) free(ctx context.Context, s streams, m mapped, d mapping.Directi
 		say("%d documents wait for it; to let them go on: waybill exceptions --tenant %s, then waybill retry --cause …", out.Waiting, m.tenant)
 		return nil
 	}
-	if patient && !c.NoWait {
-		// A map that is not strict is not read anew for a value that it lacks.
-		say("%d documents wait for it; they go on in %s, when every function sees the map (--no-wait: now)", out.Waiting, mapping.Keep)
+	if !c.NoWait {
+		// A map that is not strict is not read anew for a value that it lacks, and
+		// one that is may just have been.
+		wait := mapping.Anew
+		if patient {
+			wait = mapping.Keep
+			say("%d documents wait for it; they go on in %s, when every function sees the map (--no-wait: now)", out.Waiting, wait)
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the map is set; %d documents still wait: %w", out.Waiting, ctx.Err())
-		case <-time.After(mapping.Keep):
+		case <-time.After(wait):
 		}
 	}
 	n, err := c.release(ctx, m.tenant, ready)

@@ -31,8 +31,12 @@ type Store interface {
 	PutMapPieces(ctx context.Context, t retail.Tenant, connection string, k Kind, pieces map[string][]byte) error
 }
 
-// Keep is how long a map may be seen as it was.
-const Keep = 60 * time.Second
+// Keep is how long a map may be seen as it was, and Anew how long one may that
+// is read anew because it lacks a value.
+const (
+	Keep = 60 * time.Second
+	Anew = time.Second
+)
 
 // maxKept bounds the entries in memory: some 30 MB of an ordinary map.
 const maxKept = 300_000
@@ -64,14 +68,14 @@ func (r *Reader) Maps(ctx context.Context, t retail.Tenant, connection string) (
 	return r.maps(ctx, t, connection, false)
 }
 
-// maps reads them anew on demand, unless that was done within the second: many
+// maps reads them anew on demand, unless that was done within Anew: many
 // documents may lack one value.
 func (r *Reader) maps(ctx context.Context, t retail.Tenant, connection string, anew bool) (map[Kind]Map, error) {
 	key, now := owner{t, connection}, r.Now()
 	r.mu.Lock()
 	k, ok := r.current[key]
 	r.mu.Unlock()
-	if ok && now.Before(k.until) && (!anew || k.until.Sub(now) > Keep-time.Second) {
+	if ok && now.Before(k.until) && (!anew || k.until.Sub(now) > Keep-Anew) {
 		return k.maps, nil
 	}
 	list, err := r.Store.Maps(ctx, t, connection)
