@@ -1,6 +1,6 @@
 """`python boot.py` instead of `python -m ministack`. Patches for ministack 1.5.33; delete each one when upstream has it.
 Needs in the venv: ministack aws-sam-translator cryptography (the last: Cognito token signing and the JWT authorizer)."""
-import contextvars, datetime, json, os, signal, socketserver, sys, threading, time, types
+import contextvars, datetime, functools, json, os, signal, socketserver, sys, threading, time, types
 
 # 0. Standard input is a pipe that ends when whoever started this process dies, by whatever signal. Then this process and the Lambda
 #    workers it started, which are in its process group, must go too.
@@ -246,5 +246,11 @@ def stream_arn(service, method, path, headers, body, *a):
     asked = json.loads(body or b"{}")
     return asked.get("StreamArn") or (DS._decode_iterator(asked.get("ShardIterator") or "") or {}).get("arn") or "*"
 IA.extract_resource_arn = stream_arn
+
+# 14. DynamoDB: an expression is read and its grammar checked again for every item that it is evaluated on, so that a query takes 25 ms in a
+#     partition of 1,000 rows.
+_tokens = functools.lru_cache(4096)(D._tokenize)
+D._tokenize = lambda expr: list(_tokens(expr))
+D._condition_syntax_error = functools.lru_cache(4096)(D._condition_syntax_error)
 
 if __name__ == "__main__": app.main()
