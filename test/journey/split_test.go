@@ -101,9 +101,9 @@ sourcing: { max_locations: 2 }
 	defer cancel()
 	h := head()
 	for ; h.State != retail.Closed; h = head() {
-		if h.Parked != "" || ctx.Err() != nil {
-			x, err := store.Exception(t.Context(), r.Tenant, h.Parked)
-			t.Fatalf("the order is %q, parked: %s %v", h.State, x.Reason, errors.Join(err, ctx.Err()))
+		open, err := store.OpenExceptions(t.Context(), r.Tenant)
+		if err = errors.Join(err, ctx.Err()); err != nil || len(open) > 0 {
+			t.Fatalf("the order is %q; %v; open: %+v", h.State, err, open)
 		}
 		pause(t)
 	}

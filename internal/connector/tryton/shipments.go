@@ -161,9 +161,10 @@ func choose(parcels []parcel, ref string, want map[string]int64) (parcel, error)
 		}
 		return s, nil
 	}
-	missing := first(slices.Sorted(maps.Keys(want))...)
+	missing, others := first(slices.Sorted(maps.Keys(want))...), false
 	for _, s := range parcels {
 		if !planned(s.State) || s.Reference != "" {
+			others = others || s.Reference != "" && s.State != "done" && s.State != "cancelled"
 			continue
 		}
 		short := lacks(total(s.outgoing()), want)
@@ -171,6 +172,10 @@ func choose(parcels []parcel, ref string, want map[string]int64) (parcel, error)
 			return s, nil
 		}
 		missing = short
+	}
+	if others {
+		// Tryton makes a shipment of what another parcel leaves once that is done.
+		return parcel{}, fault.New(fault.Retryable, fault.StateConflict, "another parcel of the sale is being posted").At("lines.sku", missing).After(2 * time.Second)
 	}
 	return parcel{}, fault.New(fault.Exception, fault.StateConflict, "no open shipment of the sale holds this quantity").At("lines.sku", missing)
 }
