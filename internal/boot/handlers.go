@@ -35,12 +35,19 @@ func (p *Platform) Task(name string, step func(context.Context, document.Task) e
 // VendorTask is Task for a step that talks to vendors: what it holds of their
 // rates is given back at its end, and over its retailer's cap it is not begun.
 func (p *Platform) VendorTask(name string, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
-	task := p.Task(name, capped(p.Share(name), step))
+	share := p.Share(name)
+	share.Cap *= taskShare
+	task := p.Task(name, capped(share, step))
 	return func(ctx context.Context, t document.Task) error {
 		defer p.Rates().Done(ctx)
 		return task(ctx, t)
 	}
 }
+
+// taskShare is how many instances of a task may work for a retailer for each of
+// an intake. A task waits for vendors most of its time, and unlike an intake,
+// whose queue invokes ten at most, it has all of the account's to share.
+const taskShare = 4
 
 // capped does not begin a step that is over its retailer's cap.
 func capped(share *rate.Share, step func(context.Context, document.Task) error) func(context.Context, document.Task) error {
