@@ -47,7 +47,7 @@ var mutants = []mutant{
 		"if rec.EmptyReads >= 1 && !now.Before(rec.SentAt.Add(e.Settle)) {", "if !now.Before(rec.SentAt.Add(e.Settle)) {"}}},
 	{name: "unknown outcome taken for a refusal", edits: []edit{{effectDir,
 		"case f != nil && !f.Unknown:", "case f != nil:"}}},
-	{name: "payload-hash check dropped", edits: []edit{{effectDir,
+	{name: "payload-hash check dropped", test: "./internal/effect", run: "TestAChangedPayload", edits: []edit{{effectDir,
 		"if rec.Hash != hash {", "if rec.Hash != hash && hash == \"\" {"}}},
 	{name: "run fencing dropped", edits: []edit{{documentDir,
 		"if h.Run != t.Run || h.Parked != \"\" || !h.Open() {", "if h.Parked != \"\" || !h.Open() {"}}},
