@@ -27,7 +27,7 @@ const (
 // so that the collector has nothing to follow.
 type value struct {
 	key   span   // under which its object has it
-	text  span   // of a string or number
+	text  span   // of a string or number; an object's filter
 	hash  uint32 // of the key
 	next  int32  // the index after it and all that it contains
 	kind  kind
@@ -45,6 +45,9 @@ type tree struct {
 	values []value
 	// unescaped are texts that had escapes or broken UTF-8.
 	unescaped []string
+	// last is the object that was searched last, and found where its next search
+	// begins: documents are mostly asked in the order in which they are written.
+	last, found int
 	// err is a reason to refuse what is JSON all the same.
 	err *fault.Error
 }
@@ -61,6 +64,7 @@ func (t *tree) release() {
 		return
 	}
 	t.s, t.values, t.unescaped, t.err = "", t.values[:0], nil, nil
+	t.last, t.found = 0, 0
 	trees.Put(t)
 }
 
@@ -184,6 +188,7 @@ func (t *tree) members(at, depth, me int) int {
 		return at + 1
 	}
 	var had keys
+	var filter uint64
 	for {
 		at = t.space(at)
 		if !t.is(at, '"') {
@@ -207,10 +212,12 @@ func (t *tree) members(at, depth, me int) int {
 			return failed
 		}
 		t.values[member].hash = h
+		filter |= filtered(h)
 		switch at = t.space(at); {
 		case t.is(at, ','):
 			at++
 		case t.is(at, '}'):
+			t.values[me].text = span{int32(filter), int32(filter >> 32)}
 			return at + 1
 		default:
 			return failed
@@ -263,13 +270,36 @@ func hash(key string) uint32 {
 // member is the index of an object's member, or negative.
 func (t *tree) member(object int, key string) int { return t.find(object, key, hash(key)) }
 
+// filtered is the bit of a key in its object's filter: where it is not set, the
+// object does not have the key.
+func filtered(h uint32) uint64 { return 1 << (h >> 26) }
+
 func (t *tree) find(object int, key string, h uint32) int {
-	end := int(t.values[object].next)
-	if end == 0 { // it is being read
-		end = len(t.values)
+	o := &t.values[object]
+	if o.next == 0 { // it is being read
+		return t.between(object+1, len(t.values), key, h)
 	}
-	values := t.values[:end]
-	for i := object + 1; i < end; {
+	if (uint64(uint32(o.text.from))|uint64(uint32(o.text.to))<<32)&filtered(h) == 0 {
+		return -1
+	}
+	from := object + 1
+	if t.last == object && t.found != 0 {
+		from = t.found
+	}
+	i := t.between(from, int(o.next), key, h)
+	if i < 0 {
+		i = t.between(object+1, from, key, h)
+	}
+	if i >= 0 {
+		t.last, t.found = object, int(t.values[i].next)
+	}
+	return i
+}
+
+// between looks for a key among an object's members from one index to another.
+func (t *tree) between(from, to int, key string, h uint32) int {
+	values := t.values[:to]
+	for i := from; i < to; {
 		v := &values[i]
 		if v.hash == h && t.at(v.key) == key {
 			return i
