@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
+	"github.com/waybillhq/waybill/internal/document"
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
 	"github.com/waybillhq/waybill/internal/local/demo"
 	"github.com/waybillhq/waybill/internal/local/erp"
@@ -137,7 +138,8 @@ func TestEveryJourneyEndsInTheCrossCheck(t *testing.T) {
 	})
 	t.Run("what waited for a lease meanwhile is closed too", func(t *testing.T) {
 		for _, o := range leased {
-			await(t, o, retail.Closed, 5*time.Minute)
+			// A run that died with its task is found once its phase's lease has ended.
+			await(t, o, retail.Closed, document.PhaseLease+4*time.Minute)
 		}
 	})
 	findings, err := platform.CrossCheck(t.Context(), placed.all)
