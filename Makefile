@@ -14,7 +14,7 @@ down: ## stop it
 	go run . down
 
 test: ## run every test
-	go test ./...
+	go test -timeout 45m ./...
 
 lint: ## run every check except the tests
 	.ci/run format vet lint template states
@@ -24,7 +24,7 @@ fmt: ## format the Go code
 
 cover: ## test with coverage; the report is .waybill/cover.html
 	@mkdir -p .waybill
-	go test -coverprofile=.waybill/cover.out ./...
+	go test -timeout 45m -coverprofile=.waybill/cover.out ./...
 	go tool cover -html=.waybill/cover.out -o .waybill/cover.html
 	go tool cover -func=.waybill/cover.out | tail -n 1
 
