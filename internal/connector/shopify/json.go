@@ -110,8 +110,8 @@ func (n node) get(key string) node {
 	}
 	switch n.value().kind {
 	case object:
-		if at := n.r.member(int(n.at), key); at >= 0 {
-			return node{r: n.r, at: int32(at)}
+		if at := n.r.member(n.at, key); at > 0 {
+			return node{r: n.r, at: at}
 		}
 	case null:
 	default:
@@ -129,7 +129,7 @@ func (n node) follow(keys ...string) node {
 }
 
 // has reports a key that is present, be it null.
-func (n node) has(key string) bool { return n.kind() == object && n.r.member(int(n.at), key) >= 0 }
+func (n node) has(key string) bool { return n.kind() == object && n.r.member(n.at, key) > 0 }
 
 func (n node) list() []node {
 	switch n.kind() {

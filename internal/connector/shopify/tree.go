@@ -1,7 +1,9 @@
 package shopify
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"hash/maphash"
 	"math/bits"
 	"strconv"
 	"sync"
@@ -26,12 +28,19 @@ const (
 // bytes: neither ids nor money ever pass through a float. It holds no pointer,
 // so that the collector has nothing to follow.
 type value struct {
-	key   span   // under which its object has it
-	text  span   // of a string or number; an object's filter
-	hash  uint32 // of the key
-	next  int32  // the index after it and all that it contains
+	name
+	text  span  // of a string or number
+	next  int32 // the index after it and all that it contains
 	kind  kind
 	truth bool
+}
+
+// name is what an object has a value under; the zero value is that of one which
+// is no member.
+type name struct {
+	key  span
+	hash uint32 // of the key and the object, not 0
+	in   int32  // the object
 }
 
 // span is a part of the payload or, where to is negative, one of the texts
@@ -45,18 +54,29 @@ type tree struct {
 	values []value
 	// unescaped are texts that had escapes or broken UTF-8.
 	unescaped []string
-	// last is the object that was searched last, and found where its next search
-	// begins: documents are mostly asked in the order in which they are written.
-	last, found int
+	// slots are the members of all objects, by their hashes: an index into values
+	// each, or 0. Their number is a power of two and at least twice the members'.
+	slots []int32
+	named int
+	seed  maphash.Seed
 	// err is a reason to refuse what is JSON all the same.
 	err *fault.Error
 }
 
 // kept bounds what a tree keeps for the next document: an order of some
 // hundred lines.
-const kept = 1 << 15
+const kept = 1 << 13
 
-var trees = sync.Pool{New: func() any { return &tree{values: make([]value, 0, 1024)} }}
+// fewest is how many slots a document's members begin with.
+const fewest = 1 << 11
+
+var trees = sync.Pool{New: func() any { return newTree() }}
+
+// newTree has a seed of its own: nobody can write a document whose keys all
+// meet in one slot.
+func newTree() *tree {
+	return &tree{values: make([]value, 0, fewest/2), slots: make([]int32, fewest), seed: maphash.MakeSeed()}
+}
 
 // release lets another document use the tree. Nothing may look at it after.
 func (t *tree) release() {
@@ -64,7 +84,8 @@ func (t *tree) release() {
 		return
 	}
 	t.s, t.values, t.unescaped, t.err = "", t.values[:0], nil, nil
-	t.last, t.found = 0, 0
+	t.named = 0
+	clear(t.slots)
 	trees.Put(t)
 }
 
@@ -82,7 +103,7 @@ const failed = -1
 // encoding/json does, unless err says why not.
 func (t *tree) read(raw []byte) bool {
 	t.s = string(raw)
-	at := t.value(t.space(0), 0, span{})
+	at := t.value(t.space(0), 0, name{})
 	return at != failed && t.space(at) == len(t.s)
 }
 
@@ -103,17 +124,17 @@ func (t *tree) space(at int) int {
 func (t *tree) is(at int, c byte) bool { return at < len(t.s) && t.s[at] == c }
 
 // value reads the value at a position and returns where it ends.
-func (t *tree) value(at, depth int, key span) int {
+func (t *tree) value(at, depth int, as name) int {
 	if at >= len(t.s) {
 		return failed
 	}
-	v := value{key: key, next: int32(len(t.values) + 1)}
+	v := value{name: as, next: int32(len(t.values) + 1)}
 	switch t.s[at] {
 	case '"':
 		v.kind = str
 		v.text, at = t.string(at)
 	case '{', '[':
-		return t.container(at, depth, key)
+		return t.container(at, depth, as)
 	case 't':
 		v.kind, v.truth = boolean, true
 		at = t.literal(at, "true")
@@ -142,13 +163,13 @@ func (t *tree) literal(at int, word string) int {
 	return failed
 }
 
-func (t *tree) container(at, depth int, key span) int {
+func (t *tree) container(at, depth int, as name) int {
 	if depth >= maxDepth {
 		t.err = fault.New(fault.Permanent, fault.Validation, "the payload is nested deeper than %d levels", maxDepth)
 		return failed
 	}
 	me := len(t.values)
-	v := value{key: key, kind: object}
+	v := value{name: as, kind: object}
 	if t.s[at] == '[' {
 		v.kind = list
 	}
@@ -168,7 +189,7 @@ func (t *tree) items(at, depth int) int {
 		return at + 1
 	}
 	for {
-		if at = t.value(t.space(at), depth+1, span{}); at == failed {
+		if at = t.value(t.space(at), depth+1, name{}); at == failed {
 			return failed
 		}
 		switch at = t.space(at); {
@@ -187,8 +208,6 @@ func (t *tree) members(at, depth, me int) int {
 	if t.is(at, '}') {
 		return at + 1
 	}
-	var had keys
-	var filter uint64
 	for {
 		at = t.space(at)
 		if !t.is(at, '"') {
@@ -201,23 +220,18 @@ func (t *tree) members(at, depth, me int) int {
 		if at = t.space(at); !t.is(at, ':') {
 			return failed
 		}
-		name := t.at(key)
-		h := hash(name)
-		if had.add(t, me, name, h) {
-			t.err = fault.New(fault.Permanent, fault.Validation, "the key is given twice").At(clipField(join(t.path(me), name)), "")
+		as := name{key: key, hash: t.hash(int32(me), t.at(key)), in: int32(me)}
+		if !t.add(as) {
+			t.err = fault.New(fault.Permanent, fault.Validation, "the key is given twice").At(clipField(join(t.path(me), t.at(key))), "")
 			return failed
 		}
-		member := len(t.values)
-		if at = t.value(t.space(at+1), depth+1, key); at == failed {
+		if at = t.value(t.space(at+1), depth+1, as); at == failed {
 			return failed
 		}
-		t.values[member].hash = h
-		filter |= filtered(h)
 		switch at = t.space(at); {
 		case t.is(at, ','):
 			at++
 		case t.is(at, '}'):
-			t.values[me].text = span{int32(filter), int32(filter >> 32)}
 			return at + 1
 		default:
 			return failed
@@ -225,88 +239,48 @@ func (t *tree) members(at, depth, me int) int {
 	}
 }
 
-// keys finds a key that an object has twice. Most are told apart by a bit
-// each; the rest by comparing, and by a set where that would cost too much.
-type keys struct {
-	seen [4]uint64
-	n    int
-	all  map[string]bool
+// hash is that of an object's member; it is not 0.
+func (t *tree) hash(object int32, key string) uint32 {
+	h := maphash.String(t.seed, key) ^ uint64(object)*0x9e3779b97f4a7c15
+	return uint32(h^h>>32) | 1
 }
 
-// manyKeys is where comparing would cost more than a set.
-const manyKeys = 256
+// slot is where a member stands, or the empty one where it would.
+func (t *tree) slot(object int32, key string, hash uint32) *int32 {
+	mask := uint32(len(t.slots) - 1)
+	for i := hash >> 1 & mask; ; i = (i + 1) & mask {
+		at := &t.slots[i]
+		if *at == 0 {
+			return at
+		}
+		if v := &t.values[*at]; v.hash == hash && v.in == object && t.at(v.key) == key {
+			return at
+		}
+	}
+}
 
-// add reports whether the object has the key already.
-func (k *keys) add(t *tree, object int, key string, h uint32) (twice bool) {
-	if k.n++; k.n > manyKeys {
-		if k.all == nil {
-			k.all = make(map[string]bool, 2*manyKeys)
-			for i := object + 1; i < len(t.values); i = int(t.values[i].next) {
-				k.all[t.at(t.values[i].key)] = true
+// add gives the value that is read next its slot, unless its object has another
+// of that name.
+func (t *tree) add(as name) bool {
+	if t.named++; 2*t.named > len(t.slots) {
+		t.slots = make([]int32, 2*len(t.slots))
+		for i, v := range t.values {
+			if v.hash != 0 {
+				*t.slot(v.in, t.at(v.key), v.hash) = int32(i)
 			}
 		}
-		twice = k.all[key]
-		k.all[key] = true
-		return twice
 	}
-	word, bit := &k.seen[h>>30], uint64(1)<<(h>>24&63)
-	if *word&bit == 0 {
-		*word |= bit
+	at := t.slot(as.in, t.at(as.key), as.hash)
+	if *at != 0 {
 		return false
 	}
-	return t.find(object, key, h) >= 0
+	*at = int32(len(t.values))
+	return true
 }
 
-// hash tells most keys apart.
-func hash(key string) uint32 {
-	n := len(key)
-	if n == 0 {
-		return 0
-	}
-	h := uint32(n) | uint32(key[0])<<8 | uint32(key[n/2])<<16 | uint32(key[n-1])<<24
-	return (h ^ uint32(key[n/3])<<4) * 0x9e3779b1
-}
-
-// member is the index of an object's member, or negative.
-func (t *tree) member(object int, key string) int { return t.find(object, key, hash(key)) }
-
-// filtered is the bit of a key in its object's filter: where it is not set, the
-// object does not have the key.
-func filtered(h uint32) uint64 { return 1 << (h >> 26) }
-
-func (t *tree) find(object int, key string, h uint32) int {
-	o := &t.values[object]
-	if o.next == 0 { // it is being read
-		return t.between(object+1, len(t.values), key, h)
-	}
-	if (uint64(uint32(o.text.from))|uint64(uint32(o.text.to))<<32)&filtered(h) == 0 {
-		return -1
-	}
-	from := object + 1
-	if t.last == object && t.found != 0 {
-		from = t.found
-	}
-	i := t.between(from, int(o.next), key, h)
-	if i < 0 {
-		i = t.between(object+1, from, key, h)
-	}
-	if i >= 0 {
-		t.last, t.found = object, int(t.values[i].next)
-	}
-	return i
-}
-
-// between looks for a key among an object's members from one index to another.
-func (t *tree) between(from, to int, key string, h uint32) int {
-	values := t.values[:to]
-	for i := from; i < to; {
-		v := &values[i]
-		if v.hash == h && t.at(v.key) == key {
-			return i
-		}
-		i = int(v.next)
-	}
-	return -1
+// member is the index of an object's member, or 0.
+func (t *tree) member(object int32, key string) int32 {
+	return *t.slot(object, key, t.hash(object, key))
 }
 
 // path names a value for a fault.
@@ -353,9 +327,7 @@ func (t *tree) string(at int) (text span, end int) {
 // it: quotes, backslashes, controls, and all that is not ASCII.
 func extraordinary(s string) uint64 {
 	const each, high = 0x0101010101010101, 0x8080808080808080
-	_ = s[7]
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	x := binary.LittleEndian.Uint64([]byte(s)) // which copies nothing
 	return (x | (x - each*' ') | ((x ^ each*'"') - each) | ((x ^ each*'\\') - each)) & high
 }
 
