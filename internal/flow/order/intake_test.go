@@ -13,6 +13,8 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo"
+	"github.com/waybillhq/waybill/internal/dynamo/memory"
+	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
 	"github.com/waybillhq/waybill/internal/flow/order"
@@ -20,6 +22,7 @@ import (
 	"github.com/waybillhq/waybill/internal/local/deploy"
 	"github.com/waybillhq/waybill/internal/local/localtest"
 	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/stock"
 )
 
 // noon is far ahead, so that the emulator does not expire what the tests store.
@@ -52,10 +55,19 @@ func (s shop) Route(context.Context, retail.Tenant, string) (flow.Route, error) 
 	return flow.Route{ERP: "erp", Warehouse: "warehouse", Location: "MAIN", ConfigVersion: 7}, nil
 }
 
+// store is what keeps a retailer's documents: in memory, or in DynamoDB, both
+// held to one suite.
+type store interface {
+	document.Store
+	inbox.Store
+	effect.Store
+	stock.Store
+}
+
 type bench struct {
 	*testing.T
 	in      order.Intake
-	store   *dynamo.Store
+	store   store
 	blobs   *blobs
 	tenant  retail.Tenant
 	sim     *shopifytest.Server
@@ -63,7 +75,8 @@ type bench struct {
 	started []document.Task
 }
 
-func newBench(t *testing.T) *bench {
+// deployed keeps things in the template's own tables.
+func deployed(t *testing.T) store {
 	t.Helper()
 	cfg := localtest.Config(t)
 	url, err := deploy.Package(t.Context(), deploy.Options{AWS: cfg, Bucket: "artifacts-" + localtest.Account(), Template: "../../../infra/data.yaml"})
@@ -74,6 +87,16 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
+		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
+}
+
+func newBench(t *testing.T) *bench {
+	return benchOver(t, memory.New(memory.Options{Now: func() time.Time { return noon }}))
+}
+
+func benchOver(t *testing.T, kept store) *bench {
+	t.Helper()
 	clock := func() time.Time { return noon }
 	c, err := shopify.New([]byte(`{"shop":"north.myshopify.com"}`), nil, nil, clock)
 	if err != nil {
@@ -83,11 +106,9 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, tenant: tenant, blobs: &blobs{m: map[string][]byte{}}, sim: shopifytest.NewServer(shopifytest.Options{
+	b := &bench{T: t, store: kept, tenant: tenant, blobs: &blobs{m: map[string][]byte{}}, sim: shopifytest.NewServer(shopifytest.Options{
 		Shop: "north.myshopify.com", Now: clock})}
 	t.Cleanup(b.sim.Close)
-	b.store = dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
-		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
 	n := 0
 	b.in = order.Intake{
 		Life: document.Life{Store: b.store, Now: clock, Jitter: func(time.Duration) time.Duration { return 0 },
@@ -202,18 +223,22 @@ func TestOneOrderComesOfManyDeliveries(t *testing.T) {
 }
 
 func TestAnOrderOfTwoThousandLinesIsReceived(t *testing.T) {
-	b := newBench(t)
-	body, id := b.payload(2000)
-	b.blobs.m["big"] = body
-	m := b.message("e1", nil)
-	m.Body, m.Blob = "", "big"
-	if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Accepted {
-		t.Fatalf("outcome = %s, %v", got, err)
-	}
-	h := b.head(id)
-	var o retail.Order
-	if err := b.store.Body(t.Context(), h.Key, h.Body, &o); err != nil || len(o.Lines) != 2000 {
-		t.Errorf("%d lines, %v", len(o.Lines), err)
+	for where, open := range map[string]func(*testing.T) *bench{"in memory": newBench, "in DynamoDB": func(t *testing.T) *bench { return benchOver(t, deployed(t)) }} {
+		t.Run(where, func(t *testing.T) {
+			b := open(t)
+			body, id := b.payload(2000)
+			b.blobs.m["big"] = body
+			m := b.message("e1", nil)
+			m.Body, m.Blob = "", "big"
+			if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Accepted {
+				t.Fatalf("outcome = %s, %v", got, err)
+			}
+			h := b.head(id)
+			var o retail.Order
+			if err := b.store.Body(t.Context(), h.Key, h.Body, &o); err != nil || len(o.Lines) != 2000 {
+				t.Errorf("%d lines, %v", len(o.Lines), err)
+			}
+		})
 	}
 }
 

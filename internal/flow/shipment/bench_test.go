@@ -14,6 +14,7 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/shipbob"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo"
+	"github.com/waybillhq/waybill/internal/dynamo/memory"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
@@ -185,11 +186,20 @@ func (x *warehouse) ListShipments(_ context.Context, ref string) ([]retail.Liste
 // atWarehouse is the warehouse's id of an order, from the order's number.
 func atWarehouse(number string) string { return "55" + number }
 
-// bench is one retailer on the deployed tables, with a shop, an ERP and a
-// warehouse.
+// store is what keeps a retailer's documents: in memory, or in DynamoDB, both
+// held to one suite.
+type store interface {
+	document.Store
+	inbox.Store
+	effect.Store
+	stock.Store
+	OpenExceptions(ctx context.Context, t retail.Tenant) ([]document.Exception, error)
+}
+
+// bench is one retailer with a shop, an ERP and a warehouse.
 type bench struct {
 	*testing.T
-	store     *dynamo.Store
+	store     store
 	blobs     *blobs
 	tenant    retail.Tenant
 	vendor    *vendor
@@ -239,7 +249,8 @@ func (b *bench) newID() string {
 	return fmt.Sprintf("id%04d", b.ids)
 }
 
-func newBench(t *testing.T) *bench {
+// deployed keeps things in the template's own tables.
+func deployed(t *testing.T) store {
 	t.Helper()
 	cfg := localtest.Config(t)
 	url, err := deploy.Package(t.Context(), deploy.Options{AWS: cfg, Bucket: "artifacts-" + localtest.Account(), Template: "../../../infra/data.yaml"})
@@ -250,19 +261,32 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
+		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	return benchOver(t, nil)
+}
+
+// benchOver keeps things in memory where no store is given.
+func benchOver(t *testing.T, kept store) *bench {
+	t.Helper()
 	tenant, err := retail.ParseTenant("north")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, tenant: tenant, now: noon, blobs: &blobs{m: map[string][]byte{}},
+	b := &bench{T: t, store: kept, tenant: tenant, now: noon, blobs: &blobs{m: map[string][]byte{}},
 		vendor: &vendor{made: map[string]int{}, lose: map[string]bool{}}}
 	decoder, err := shipbob.New(json.RawMessage(`{"channel_id":"433"}`), nil, nil, b.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.warehouse = &warehouse{Connector: decoder, vendor: b.vendor, listed: map[string][]retail.Listed{}}
-	b.store = dynamo.New(cfg, dynamo.Tables{Documents: out["DocumentsTable"], Inventory: out["InventoryTable"],
-		Inbox: out["InboxTable"], Exceptions: out["ExceptionsTable"], Audit: out["AuditTable"], Person: out["PersonTable"]})
+	if b.store == nil {
+		b.store = memory.New(memory.Options{Now: b.clock})
+	}
 	life := document.Life{Store: b.store, Now: b.clock, NewID: b.newID, Jitter: func(time.Duration) time.Duration { return 0 }}
 	b.orders = order.Intake{Life: life, Inbox: b.store, Payloads: b.blobs, Connections: b, Start: b.start(&b.orderTask)}
 	b.in = shipment.Intake{Life: life, Inbox: b.store, Payloads: b.blobs, Connections: b, Start: b.start(&b.tasks)}

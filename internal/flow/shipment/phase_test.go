@@ -585,24 +585,28 @@ func TestAShipmentIsAFactForAParkedOrderToo(t *testing.T) {
 }
 
 func TestAShipmentOfThreeHundredLinesIsRecorded(t *testing.T) {
-	b := newBench(t)
-	var lines []goods
-	for i := range 300 {
-		lines = append(lines, goods{fmt.Sprintf("SKU-%03d", i%150), 1})
-	}
-	o := b.released("1001", lines...)
-	var contents []goods
-	for i := range 150 {
-		contents = append(contents, goods{fmt.Sprintf("SKU-%03d", i), 2})
-	}
-	task := b.announce("31", "1001", "94001", contents...)
-	b.run(task, b.phase.Record)
-	var s retail.Shipment
-	b.body(task.Key(), &s)
-	if len(s.Lines) != 300 || b.head(o).State != retail.Shipped {
-		t.Errorf("%d lines", len(s.Lines))
-	}
-	for _, sku := range []string{"SKU-000", "SKU-149"} {
-		b.stocked(sku, 98, 0)
+	for where, kept := range map[string]func(*testing.T) store{"in memory": func(*testing.T) store { return nil }, "in DynamoDB": deployed} {
+		t.Run(where, func(t *testing.T) {
+			b := benchOver(t, kept(t))
+			var lines []goods
+			for i := range 300 {
+				lines = append(lines, goods{fmt.Sprintf("SKU-%03d", i%150), 1})
+			}
+			o := b.released("1001", lines...)
+			var contents []goods
+			for i := range 150 {
+				contents = append(contents, goods{fmt.Sprintf("SKU-%03d", i), 2})
+			}
+			task := b.announce("31", "1001", "94001", contents...)
+			b.run(task, b.phase.Record)
+			var s retail.Shipment
+			b.body(task.Key(), &s)
+			if len(s.Lines) != 300 || b.head(o).State != retail.Shipped {
+				t.Errorf("%d lines", len(s.Lines))
+			}
+			for _, sku := range []string{"SKU-000", "SKU-149"} {
+				b.stocked(sku, 98, 0)
+			}
+		})
 	}
 }
