@@ -262,7 +262,7 @@ func (l *Ledger) send(ctx context.Context, e Effect, rec Record) (Receipt, error
 		rec.Status = Refused
 	default: // unmarked errors included: a deadline inside Send, for one
 		// It may have begun late, but not after now.
-		rec.Status, rec.SentAt, rec.EmptyReads = Unknown, l.Now(), 0
+		rec.Status, rec.SentAt = Unknown, l.Now()
 	}
 	// The vendor was told; the record must say so even if the caller's
 	// deadline is near.

@@ -414,3 +414,68 @@ func TestAFunctionThatWasFrozenBeforeItsSendCountsFromTheSend(t *testing.T) {
 		t.Errorf("sent at %s, recorded as %+v", sent, r)
 	}
 }
+
+func TestWhatIsSentAgainByDecisionIsProvenAbsentAnew(t *testing.T) {
+	w := newWorld(t)
+	w.vendor.fail = []error{lost, lost}
+	_ = w.do()
+	w.vendor.done = 0 // it never arrived
+	w.now = w.now.Add(2 * time.Minute)
+	if err := w.do(); fault.KindOf(err) != fault.Retryable || w.record().EmptyReads != 1 {
+		t.Fatalf("%v, %+v", err, w.record())
+	}
+	if err := w.ledger.Decide(t.Context(), w.effect.Subject, w.effect.Key, nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.do() // this one arrives, and its answer is lost too
+	w.now = w.now.Add(2 * time.Minute)
+	if err := w.do(); fault.KindOf(err) != fault.Retryable || w.vendor.done != 1 {
+		t.Errorf("after one empty read: %v, done %d times", err, w.vendor.done)
+	}
+}
+
+func TestAnUnknownOutcomeSettlesFromWhenItsAnswerWasLost(t *testing.T) {
+	w := newWorld(t)
+	send := w.effect.Send
+	w.effect.Send = func(ctx context.Context, p Permit) (Receipt, error) {
+		w.now = w.now.Add(40 * time.Second)
+		return send(ctx, p)
+	}
+	w.vendor.fail = []error{lost}
+	_ = w.do()
+	for _, after := range []time.Duration{30 * time.Second, 29 * time.Second} {
+		w.now = w.now.Add(after)
+		if err := w.do(); fault.KindOf(err) != fault.Retryable || w.vendor.done != 1 {
+			t.Fatalf("%v, done %d times", err, w.vendor.done)
+		}
+	}
+}
+
+// hurried is a store that does nothing for a caller whose time is up.
+type hurried struct{ memory }
+
+func (h hurried) Update(ctx context.Context, r Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return h.memory.Update(ctx, r)
+}
+
+func TestAnOutcomeIsRecordedThoughTheCallersTimeIsUp(t *testing.T) {
+	for name, answers := range map[string][]error{"done": nil, "unknown": {lost}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.ledger.Store, w.vendor.fail = hurried{memory{}}, answers
+			ctx, end := context.WithCancel(t.Context())
+			send := w.effect.Send
+			w.effect.Send = func(ctx context.Context, p Permit) (Receipt, error) {
+				defer end()
+				return send(ctx, p)
+			}
+			_, _ = w.ledger.Do(ctx, w.effect)
+			if got := w.record(); got.Status == Sending {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
