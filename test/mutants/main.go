@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -43,6 +44,8 @@ type mutant struct {
 	// test is the package that must notice, with what of it is run; empty: the
 	// simulation.
 	test, run string
+	// limit is when the test is held to come to no end; five minutes if 0.
+	limit time.Duration
 }
 
 // target is the share of defects that must be noticed.
@@ -208,7 +211,7 @@ func (m mutant) try(args []string, seeds int) (string, error) {
 	if pkg == "" {
 		pkg, what = "./test/simulation", "TestACrash|TestSeeds|TestRetries|TestAnOrder"
 	}
-	cmd := []string{"test", "-count=1", "-failfast", "-vet=off", "-ldflags=-s -w", "-short", "-timeout", "5m", "-run", what}
+	cmd := []string{"test", "-count=1", "-failfast", "-vet=off", "-ldflags=-s -w", "-short", "-timeout", cmp.Or(m.limit, 5*time.Minute).String(), "-run", what}
 	if args[0] == "-overlay" {
 		cmd = append(cmd, args...)
 	}
