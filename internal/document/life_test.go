@@ -19,6 +19,8 @@ type one struct {
 	Store
 	head  Head
 	steps []Step
+	lost  int // commits that somebody else is faster than
+	held  []Exception
 }
 
 func (o *one) Head(_ context.Context, k Key) (Head, error) {
@@ -30,10 +32,14 @@ func (o *one) Head(_ context.Context, k Key) (Head, error) {
 
 func (o *one) Commit(_ context.Context, t Transaction) error {
 	c := t.Changes[0]
+	if o.lost > 0 {
+		o.lost--
+		o.head.Version++
+	}
 	if c.Head.Version != o.head.Version {
 		return ErrConflict
 	}
-	o.head = c.Head
+	o.head, o.held = c.Head, append(o.held, t.Exceptions...)
 	o.head.Version++
 	o.steps = append(o.steps, c.Steps...)
 	return nil
@@ -203,6 +209,7 @@ func TestWhatRestsAfterAFailureCanBeWokenBeforeItIsDue(t *testing.T) {
 		"waits for others": {func(*Head) {}, 0},
 		"parked":           {func(h *Head) { h.Attempt, h.Parked = 1, "x" }, 0},
 		"due much later":   {func(h *Head) { h.Attempt, h.Due = 1, noon.Add(time.Hour) }, 0},
+		"another's":        {func(h *Head) { h.Attempt, h.Tenant = 1, retail.Partner }, 0},
 	} {
 		was := o.head
 		c.change(&o.head)
@@ -246,5 +253,113 @@ func TestAReasonIsTheFaultsWithinItsBounds(t *testing.T) {
 	l, o, _ := newLife(t)
 	if _, err := l.Postpone(t.Context(), o.head, errors.New("plain")); err != nil || o.steps[0].Data["class"] != "" || o.steps[0].Data["reason"] != "plain" {
 		t.Errorf("%+v, %v", o.steps, err)
+	}
+}
+
+func TestWhatIsParkedOverOrNotDueIsNotTakenUp(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Head)
+		run    int64 // 0: the sweeper's
+		taken  bool
+	}{
+		{"its run's message", func(*Head) {}, 2, true},
+		{"a message of an earlier run", func(*Head) {}, 1, false},
+		{"its run's message, parked", func(h *Head) { h.Parked = "x" }, 2, false},
+		{"its run's message, closed", func(h *Head) { h.State = retail.Closed }, 2, false},
+		{"due now", func(*Head) {}, 0, true},
+		{"due in a moment", func(h *Head) { h.Due = noon.Add(1) }, 0, false},
+		{"due never", func(h *Head) { h.Due = time.Time{} }, 0, false},
+		{"due, parked", func(h *Head) { h.Parked = "x" }, 0, false},
+		{"due, closed", func(h *Head) { h.State = retail.Closed }, 0, false},
+	} {
+		l, o, task := newLife(t)
+		task.Run = c.run
+		c.change(&o.head)
+		next, ok, err := l.Wake(t.Context(), task)
+		if err != nil || ok != c.taken || (o.head.Run == 3) != c.taken || ok && next.Run != 3 {
+			t.Errorf("%s: %+v, %t, %v; run %d", c.name, next, ok, err, o.head.Run)
+		}
+	}
+}
+
+func TestWhoeverLosesTheRaceForADocumentLeavesItAlone(t *testing.T) {
+	l, o, task := newLife(t)
+	o.lost = 1
+	if _, ok, err := l.Resume(t.Context(), task.Key(), 2); ok || err != nil || o.head.Run != 2 {
+		t.Errorf("%t, %v; run %d", ok, err, o.head.Run)
+	}
+	if _, ok, err := l.Resume(t.Context(), Key{task.Tenant, Order, "gone"}, 2); ok || err != nil {
+		t.Errorf("one that is not there: %t, %v", ok, err)
+	}
+}
+
+// Events about a document commit while its run ends; the run decides, not the
+// version.
+func TestARunThatFailedRestsAlthoughItsDocumentChanges(t *testing.T) {
+	for name, c := range map[string]struct {
+		cause error
+		again time.Duration
+	}{
+		"what time can mend": {fault.New(fault.Retryable, fault.Connectivity, "down").After(time.Minute), time.Minute},
+		"all else":           {fault.New(fault.Exception, fault.Mapping, "unknown"), 0},
+	} {
+		l, o, task := newLife(t)
+		o.lost = 3
+		again, err := l.Rest(t.Context(), task, c.cause)
+		parked := c.again == 0
+		if err != nil || again != c.again || (o.head.Parked != "") != parked || (len(o.held) == 1) != parked || o.head.Defective() {
+			t.Errorf("%s: again in %s, %v; %+v, held by %+v", name, again, err, o.head, o.held)
+		}
+		o.head.Run++
+		if _, err := l.Rest(t.Context(), task, c.cause); !errors.Is(err, ErrSuperseded) {
+			t.Errorf("%s, of a run that is over: %v", name, err)
+		}
+	}
+}
+
+func TestAWaitForATurnTakesNothingBackOfAnOutagesWaits(t *testing.T) {
+	l, o, _ := newLife(t)
+	o.head.Attempt = 8
+	for range 3 {
+		if _, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.RateLimited, "others talk to it")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if wait, err := l.Postpone(t.Context(), o.head, fault.New(fault.Retryable, fault.Connectivity, "down")); err != nil || wait != 256*time.Second {
+		t.Errorf("the ninth failure waits %s, %v", wait, err)
+	}
+}
+
+func TestARetryBeginsAnewWithARunOfItsOwn(t *testing.T) {
+	l, o, _ := newLife(t)
+	o.head.Parked, o.head.Attempt, o.head.Due = "x", 40, time.Time{}
+	c, task, err := l.Unpark(o.head)
+	if h := c.Head; err != nil || h.Parked != "" || h.Attempt != 0 || h.Run != 3 || task.Run != 3 || !h.Due.Equal(noon.Add(PhaseLease)) {
+		t.Errorf("%+v, %+v, %v", h, task, err)
+	}
+}
+
+func TestWhatIsOverIsNeverDue(t *testing.T) {
+	l, o, _ := newLife(t)
+	c, err := l.Next(o.head, retail.Canceled)
+	if err != nil || !c.Head.Due.IsZero() {
+		t.Errorf("due %s, %v", c.Head.Due, err)
+	}
+}
+
+// shards is a Store of an index with one document in each part.
+type shards struct{ Store }
+
+func (shards) Due(_ context.Context, shard int, before time.Time, _ int) ([]DueItem, error) {
+	return []DueItem{{Key: Key{ID: fmt.Sprint("o", shard)}, Due: before.Add(-time.Duration(shard) * time.Second)}}, nil
+}
+
+func TestEveryPartOfTheIndexIsSweptAndTheLatestTold(t *testing.T) {
+	l, _, _ := newLife(t)
+	l.Store = shards{}
+	tasks, lag, err := l.Overdue(t.Context(), 100)
+	if err != nil || len(tasks) != Shards || tasks[Shards-1].ID != fmt.Sprint("o", Shards-1) || tasks[0].Run != 0 || lag != (Shards-1)*time.Second {
+		t.Errorf("%d tasks, %s, %v", len(tasks), lag, err)
 	}
 }
