@@ -333,3 +333,119 @@ func TestFollowingAnOrderWithoutAProvenReleaseIsForPeople(t *testing.T) {
 		t.Errorf("fault = %+v", got)
 	}
 }
+
+func TestAnOrderThatIsSplitIsFollowedAtEachOfItsWarehouses(t *testing.T) {
+	for name, c := range map[string]struct {
+		releases []retail.WarehouseRelease
+		listed   map[string]string // parcel by the order's id at the warehouse
+		want     []string
+	}{
+		"one release":                   {[]retail.WarehouseRelease{{Location: "MAIN", Warehouse: "warehouse", Ref: "551001"}}, map[string]string{"551001": "31"}, []string{"31"}},
+		"two releases":                  {[]retail.WarehouseRelease{{Location: "MAIN", Warehouse: "warehouse", Ref: "551001"}, {Location: "EAST", Warehouse: "warehouse", Ref: "999"}}, map[string]string{"551001": "31", "999": "32"}, []string{"31", "32"}},
+		"moved to another warehouse":    {[]retail.WarehouseRelease{{Location: "EAST", Warehouse: "elsewhere", Ref: "551001"}}, nil, nil},
+		"released before that was kept": {nil, map[string]string{"551001": "31"}, []string{"31"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			task, k := b.place("1001", goods{"MUG", 2})
+			b.release(task)
+			var o retail.Order
+			b.body(k, &o)
+			h := b.head(k)
+			h.Body++
+			h.Due = b.clock().Add(time.Hour + document.PhaseLease) // of a run that begins in an hour
+			if o.Sourcing.Releases = c.releases; c.releases == nil {
+				o.Sourcing = nil
+			}
+			if err := b.phase.Life.Commit(t.Context(), document.Change{Head: h, Body: o}); err != nil {
+				t.Fatal(err)
+			}
+			for ref, parcel := range c.listed {
+				b.warehouse.listed[ref] = []retail.Listed{{ExternalID: parcel, UpdatedAt: noon}}
+			}
+			var sent []string
+			f := shipment.Follower{Life: b.phase.Life, Effects: b.store, Connections: b, Enqueue: func(_ context.Context, m inbox.Message) error {
+				sent = append(sent, m.EventID)
+				return nil
+			}}
+			b.wait(time.Hour)
+			err := f.Follow(t.Context(), task)
+			if c.want == nil {
+				if got := b.isFault(err, fault.Permanent, fault.Configuration); got.Value != "elsewhere" {
+					t.Errorf("asked %q", got.Value)
+				}
+				return
+			}
+			if err != nil || len(sent) != len(c.want) {
+				t.Fatalf("%v, sent %q", err, sent)
+			}
+			for i, parcel := range c.want {
+				if !strings.HasPrefix(sent[i], "poll:"+parcel+":") {
+					t.Errorf("sent %q, want the parcels %q", sent, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAReplayGivesAParkedParcelThePayloadThatCanBeTakenIn(t *testing.T) {
+	bad := strings.Replace(string(parcel("31", "1001", "94001", goods{"MUG", 2})), `"quantity":2`, `"quantity":-2`, 1)
+	good := string(parcel("31", "1001", "94001", goods{"MUG", 2}))
+	other := string(parcel("32", "1001", "94002", goods{"MUG", 2}))
+	unplaced := string(parcel("31", "7777", "94001", goods{"MUG", 2}))
+	for name, c := range map[string]struct {
+		waits  []string
+		replay string
+		want   string
+		reason string // a part of it, where the exception is open again
+		left   int    // that wait still
+	}{
+		"the corrected payload":                        {nil, good, inbox.Accepted, "", 0},
+		"as it was, and a good one waits":              {[]string{good}, bad, inbox.Accepted, "", 0},
+		"as it was, and the second that waits is good": {[]string{unplaced, good}, bad, inbox.Accepted, "", 0},
+		"as it was": {nil, bad, inbox.Parked, "quantity", 0},
+		"as it was, and what waits is of no order":        {[]string{unplaced}, bad, inbox.Parked, "quantity", 1},
+		"another parcel's":                                {nil, other, inbox.Parked, "of another shipment", 0},
+		"of an order that is not known, and a good waits": {[]string{good}, unplaced, inbox.Accepted, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			o := b.released("1001", goods{"MUG", 2})
+			if got := b.take("e1", []byte(bad)); got != inbox.Parked {
+				t.Fatal(got)
+			}
+			k, x := b.resolve("warehouse", "shipment", "31"), b.opened()[0]
+			for i, body := range c.waits {
+				if got := b.take(fmt.Sprint("w", i), []byte(body)); got != inbox.Waiting {
+					t.Fatal(got)
+				}
+			}
+			m := b.message("replay", []byte(c.replay))
+			m.Exception = x.ID
+			b.wait(time.Hour) // beyond the patience with an order that is not known
+			m.ReceivedAt = noon
+			got, err := b.in.Take(t.Context(), m)
+			if err != nil || got != c.want {
+				t.Fatalf("%s, %v", got, err)
+			}
+			h, open := b.head(k), b.opened()
+			waiting, err := b.store.Pending(t.Context(), k)
+			if err != nil || len(waiting) != c.left || h.Waiting != c.left {
+				t.Errorf("%d wait, the head counts %d, %v", len(waiting), h.Waiting, err)
+			}
+			if c.want == inbox.Parked {
+				if h.Parked != x.ID || len(open) != 1 || open[0].ID != x.ID || !strings.Contains(open[0].Reason, c.reason) || len(b.tasks) != 0 {
+					t.Errorf("head %+v, open %+v", h, open)
+				}
+				return
+			}
+			if h.Parked != "" || len(open) != 0 || h.Parent != o.ID || len(b.tasks) != 1 {
+				t.Fatalf("head %+v, open %+v, started %v", h, open, b.tasks)
+			}
+			if err := whole(t.Context(), b.phase, b.tasks[0]); err != nil {
+				t.Fatal(err)
+			}
+			b.stocked("MUG", 98, 0)
+		})
+	}
+}
