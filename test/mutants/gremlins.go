@@ -137,7 +137,9 @@ func meet(tool, pkg string) (all []gremlin, err error) {
 	out := filepath.Join(os.TempDir(), "gremlins-"+strings.ReplaceAll(pkg, "/", "-")+".json")
 	// Its time-out is that of a quiet machine, and one that times out is tried
 	// again anyway.
-	said, err := exec.Command(tool, "unleash", "./"+pkg, "--timeout-coefficient", "10", "--output", out).CombinedOutput() //nolint:gosec,noctx // the pinned tool
+	cmd := exec.Command(tool, "unleash", "./"+pkg, "--timeout-coefficient", "10", "--output", out) //nolint:gosec,noctx // the pinned tool
+	cmd.Env = append(os.Environ(), "GOFLAGS=-short -ldflags=-s")                                   // it has no such flags of its own
+	said, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("gremlins in %s: %w: %s", pkg, err, said[max(0, len(said)-600):])
 	}

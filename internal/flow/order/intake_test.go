@@ -225,6 +225,9 @@ func TestOneOrderComesOfManyDeliveries(t *testing.T) {
 func TestAnOrderOfTwoThousandLinesIsReceived(t *testing.T) {
 	for where, open := range map[string]func(*testing.T) *bench{"in memory": newBench, "in DynamoDB": func(t *testing.T) *bench { return benchOver(t, deployed(t)) }} {
 		t.Run(where, func(t *testing.T) {
+			if testing.Short() && where == "in DynamoDB" {
+				t.Skip("it takes a deployment; without -short it runs")
+			}
 			b := open(t)
 			body, id := b.payload(2000)
 			b.blobs.m["big"] = body

@@ -587,6 +587,9 @@ func TestAShipmentIsAFactForAParkedOrderToo(t *testing.T) {
 func TestAShipmentOfThreeHundredLinesIsRecorded(t *testing.T) {
 	for where, kept := range map[string]func(*testing.T) store{"in memory": func(*testing.T) store { return nil }, "in DynamoDB": deployed} {
 		t.Run(where, func(t *testing.T) {
+			if testing.Short() && where == "in DynamoDB" {
+				t.Skip("it takes a deployment; without -short it runs")
+			}
 			b := benchOver(t, kept(t))
 			var lines []goods
 			for i := range 300 {
