@@ -207,6 +207,51 @@ func TestAMessageThatCannotGoBackStaysAndTheOthersGo(t *testing.T) {
 	}
 }
 
+// Time passes while a batch goes back: what was refused at its beginning must not
+// take the place of what was not tried.
+func TestARefusedMessageIsNotTriedAgainByTheSameRedrive(t *testing.T) {
+	b := open(t)
+	b.fill("q-dead", many(25)...)
+	tried := map[string]int{}
+	b.f.before = func(c string) error {
+		if !strings.HasPrefix(c, "send") {
+			return nil
+		}
+		b.now = b.now.Add(5 * time.Second)
+		if tried[c]++; c <= "send m15" { // m0, m1, m10 to m15
+			return fault.New(fault.Permanent, fault.Validation, "no way back")
+		}
+		return nil
+	}
+	j := b.run("redrive", false, map[string]string{"queue": "q"})
+	if j.Counts != (job.Counts{Read: 25, Applied: 17, Rejected: 8, Total: 25}) || len(tried) != 25 || tried["send m0"] != 1 {
+		t.Errorf("%+v, tried %v", j.Counts, tried)
+	}
+}
+
+func TestWhatIsGivenUpOnAgainIsNotSentRoundAndRound(t *testing.T) {
+	b := open(t)
+	b.fill("q-dead", many(25)...)
+	b.f.before = func(c string) error {
+		if body, sent := strings.CutPrefix(c, "send "); sent {
+			b.fill("q-dead", body)
+		}
+		return nil
+	}
+	if j := b.run("redrive", false, map[string]string{"queue": "q"}); j.State != job.Done || j.Counts.Read < 25 || j.Counts.Read > 35 {
+		t.Errorf("%+v", j)
+	}
+}
+
+func TestAnArchiveLeavesNothingOldBehindHoweverMuchThereIs(t *testing.T) {
+	b := open(t)
+	b.fill("q-dead", many(1100)...)
+	b.now = noon.Add(11 * 24 * time.Hour)
+	if j := b.run("archive", false, nil); j.State != job.Done || j.Counts.Applied != 1100 || len(b.f.Keys("raw/dead/q/")) != 1100 {
+		t.Errorf("%+v", j)
+	}
+}
+
 // What somebody looked at and hid comes a little later.
 func TestARedriveWaitsForWhatIsHiddenAndNotForEver(t *testing.T) {
 	b := open(t)
@@ -270,8 +315,16 @@ func TestWhatIsTenDaysOldIsArchivedAndTheRestStays(t *testing.T) {
 		t.Errorf("archived %s", raw)
 	}
 	// One of them goes back from the archive.
-	if j := b.run("redrive", false, map[string]string{"queue": "q", "archived": keys[0]}); j.State != job.Done || b.bodies("q")[kept.Body] != 1 {
+	back := map[string]string{"queue": "q", "archived": keys[0]}
+	if j := b.run("redrive", true, back); j.State != job.Done || !strings.Contains(j.Summary, "would go back") || len(b.bodies("q")) != 0 {
+		t.Errorf("looking: %+v", j)
+	}
+	if j := b.run("redrive", false, back); j.State != job.Done {
 		t.Errorf("%+v", j)
+	}
+	ms, err := b.f.Take(t.Context(), "q", 10, time.Hour)
+	if err != nil || len(ms) != 1 || ms[0].Body != kept.Body || ms[0].Group != "acme" {
+		t.Errorf("came back: %+v, %v", ms, err)
 	}
 	if j := b.run("redrive", false, map[string]string{"queue": "r", "archived": keys[0]}); j.State != job.Failed {
 		t.Errorf("to another queue: %+v", j)

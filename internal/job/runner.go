@@ -225,18 +225,22 @@ func (r Runner) fail(ctx context.Context, j Job, cause error) (string, error) {
 
 // end closes a job that the holder has.
 func (r Runner) end(ctx context.Context, j Job, holder string, s State) (string, error) {
-	now := r.Now()
-	keep := r.Kinds[j.Kind].Keep
+	_, err := r.save(ctx, r.ended(j, s), holder, r.Store.EndJob)
+	if errors.Is(err, errLost) {
+		return "lost", nil
+	}
+	return string(s), err
+}
+
+// ended is the job once it has ended, remembered for as long as its kind says.
+func (r Runner) ended(j Job, s State) Job {
+	now, keep := r.Now(), r.Kinds[j.Kind].Keep
 	if keep == 0 {
 		keep = DefaultKeep
 	}
 	j.State, j.Holder, j.Lease, j.Due, j.CancelAsked = s, "", time.Time{}, time.Time{}, false
 	j.EndedAt, j.UpdatedAt, j.Expires = now, now, now.Add(keep)
-	_, err := r.save(ctx, j, holder, r.Store.EndJob)
-	if errors.Is(err, errLost) {
-		return "lost", nil
-	}
-	return string(s), err
+	return j
 }
 
 // save writes a job that the holder has. Somebody may ask for its cancellation
@@ -276,9 +280,7 @@ func (r Runner) Cancel(ctx context.Context, t Task) (Job, error) {
 			j.CancelAsked = true
 			return j, r.Store.SaveJob, nil
 		}
-		j.State, j.Holder, j.Lease, j.Due, j.CancelAsked = Canceled, "", time.Time{}, time.Time{}, false
-		j.EndedAt, j.UpdatedAt, j.Expires = now, now, now.Add(DefaultKeep)
-		return j, r.Store.EndJob, nil
+		return r.ended(j, Canceled), r.Store.EndJob, nil
 	})
 }
 

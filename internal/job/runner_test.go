@@ -431,6 +431,137 @@ func TestWhatTimeCanMendIsTriedAgainAndAnythingElseEndsTheJob(t *testing.T) {
 	}
 }
 
+// Its function dies at the context's deadline; what is at work then has a minute.
+func TestASliceEndsAMinuteBeforeItsFunction(t *testing.T) {
+	b := open(t, 20)
+	b.now = time.Date(2096, 3, 1, 12, 0, 0, 0, time.UTC) // no deadline of the test's is over by then
+	deadline := b.now.Add(5 * time.Minute)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline)
+	defer cancel()
+	b.took = 90 * time.Second
+	id := b.start().ID
+	b.part = func(int) error {
+		if j := b.look(id); !j.Lease.Equal(deadline) || !j.Due.Equal(deadline) {
+			t.Errorf("leased until %s, due %s", j.Lease, j.Due)
+		}
+		return nil
+	}
+	out, err := b.Run(ctx, b.woken[0])
+	if j := b.look(id); out != "waiting" || err != nil || j.Parts != 3 {
+		t.Errorf("%s, %v: %+v", out, err, j)
+	}
+}
+
+func TestAPartThatItsFunctionCutsShortIsWrittenDownAndTriedAgain(t *testing.T) {
+	b := open(t, 20)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.part = func(at int) error {
+		if at == 3 {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	id := b.start().ID
+	out, err := b.Run(ctx, b.woken[0])
+	if j := b.look(id); out != "waiting" || err != nil || j.State != job.Waiting || j.Attempt != 1 || j.Cursor != "3" || !j.Lease.IsZero() {
+		t.Errorf("%s, %v: %+v", out, err, j)
+	}
+}
+
+func TestAPartThatAsksForARestGetsIt(t *testing.T) {
+	b := open(t, 20)
+	b.Kinds["rests"] = job.Kind{Name: "rests", Key: func(map[string]string) (string, error) { return "", nil },
+		Part: func(context.Context, job.Job) (job.Part, error) { return job.Part{Cursor: "1", Wait: 2 * time.Minute}, nil }}
+	j, err := b.Start(t.Context(), job.Request{Tenant: b.tenant, Kind: "rests"})
+	must(t, err)
+	for i, c := range []struct {
+		after time.Duration
+		want  string
+	}{{0, "waiting"}, {119 * time.Second, "early"}, {120 * time.Second, "waiting"}} {
+		b.now = noon.Add(c.after)
+		if out, err := b.Run(t.Context(), j.Task()); out != c.want || err != nil || b.look(j.ID).Parts != int64(1+i/2) {
+			t.Errorf("after %s: %s, %v, %+v", c.after, out, err, b.look(j.ID))
+		}
+	}
+}
+
+func TestACancellationHoldsAlthoughThePartFails(t *testing.T) {
+	b := open(t, 20)
+	id := b.start().ID
+	b.part = func(at int) error {
+		if at != 3 {
+			return nil
+		}
+		_, err := b.Cancel(t.Context(), job.Task{Tenant: b.tenant, ID: id})
+		return errors.Join(err, errors.New("down"))
+	}
+	if out, err := b.Run(t.Context(), b.woken[0]); out != "canceled" || err != nil || b.look(id).State != job.Canceled {
+		t.Errorf("%s, %v: %+v", out, err, b.look(id))
+	}
+	b.start() // its key is free
+}
+
+func TestACancellationHoldsAlthoughTheHolderDies(t *testing.T) {
+	b := open(t, 20)
+	id := b.start().ID
+	b.part = func(int) error {
+		_, err := b.Cancel(t.Context(), job.Task{Tenant: b.tenant, ID: id})
+		b.store.at = b.store.writes + 1
+		return err
+	}
+	if _, err := b.Run(t.Context(), b.woken[0]); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	b.now = b.look(id).Lease
+	if out, err := b.Run(t.Context(), b.woken[0]); out != "canceled" || err != nil || b.applied[0] != 1 {
+		t.Errorf("%s, %v: done %v", out, err, b.applied)
+	}
+}
+
+func TestAJobIsResumedOnlyWhereNobodyWorksOnIt(t *testing.T) {
+	b := open(t, 20)
+	id := b.start().ID
+	task := job.Task{Tenant: b.tenant, ID: id}
+	b.part = func(int) error {
+		if _, err := b.Resume(t.Context(), task); fault.KindOf(err) != fault.Permanent {
+			t.Errorf("at work: %v", err)
+		}
+		return fault.New(fault.Permanent, fault.Authentication, "revoked")
+	}
+	if j := b.drive(id); j.State != job.Failed {
+		t.Fatalf("%+v", j)
+	}
+	b.part = func(int) error { return nil }
+	other := b.start()
+	var taken *job.Taken
+	if _, err := b.Resume(t.Context(), task); !errors.As(err, &taken) || taken.ID != other.ID || b.look(id).State != job.Failed {
+		t.Errorf("while another has its key: %v", err)
+	}
+	b.drive(other.ID)
+	_, err := b.Resume(t.Context(), task)
+	must(t, err)
+	b.whole(b.drive(id))
+}
+
+func TestAnEndedJobIsRememberedAsLongAsItsKindSays(t *testing.T) {
+	const keep = 7 * 24 * time.Hour
+	for name, end := range map[string]func(b *bench, id string){
+		"done":     func(b *bench, id string) { b.drive(id) },
+		"canceled": func(b *bench, id string) { _, _ = b.Cancel(b.t.Context(), job.Task{Tenant: b.tenant, ID: id}) },
+	} {
+		b := open(t, 4)
+		k := b.Kinds["count"]
+		k.Keep = keep
+		b.Kinds["count"] = k
+		id := b.start().ID
+		end(b, id)
+		if j := b.look(id); !j.State.Ended() || !j.Expires.Equal(j.EndedAt.Add(keep)) {
+			t.Errorf("%s: ended %s, kept until %s", name, j.EndedAt, j.Expires)
+		}
+	}
+}
+
 // Any mix of crashes, failures, cancellations and overtaken leases ends with
 // everything done.
 func TestAnyMixOfMishapsEndsWithEverythingDone(t *testing.T) {

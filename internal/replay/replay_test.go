@@ -106,3 +106,31 @@ func TestAReplayThatCannotBeIsRefusedWithWhatIsPossible(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestALookAtAReplayHandsNothingOver(t *testing.T) {
+	b, tn := kept(t)
+	r := replay.Replay{Payloads: b, Now: func() time.Time { return noon }, Enqueue: func(context.Context, string, inbox.Message) error {
+		t.Error("handed over")
+		return nil
+	}}
+	p, err := r.Kind().Part(t.Context(), job.Job{Tenant: tn, ID: "j1", DryRun: true, Params: map[string]string{
+		replay.Connection: "shop", replay.Class: "order", replay.From: "2026-03-10", replay.To: "2026-03-10"}})
+	if err != nil || !p.Done || p.Counts != (job.Counts{Read: 3}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestEachConnectionAndClassHasItsOwnReplay(t *testing.T) {
+	keys := map[string]bool{}
+	for _, connection := range []string{"shop", "shop2"} {
+		for _, class := range []string{"order", "shipment"} {
+			key, err := replay.Replay{}.Kind().Key(map[string]string{replay.Connection: connection, replay.Class: class, replay.From: "2026-03-08", replay.To: "2026-03-10"})
+			if keys[key] = true; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if len(keys) != 4 {
+		t.Errorf("%v", keys)
+	}
+}
