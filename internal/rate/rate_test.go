@@ -199,6 +199,173 @@ func TestAProbeThatDiedIsTakenOver(t *testing.T) {
 	}
 }
 
+func TestWhatWasGivenBackIsNotUsedAgain(t *testing.T) {
+	w := newWorld(t)
+	limits := rate.Limits{PerSecond: 0.001, Burst: 4}
+	a, b := w.instance("a"), w.instance("b")
+	passed := 0
+	enter := func(g *rate.Governor, times int) {
+		for range times {
+			if g.Gate(w.key, limits).Enter(t.Context()) == nil {
+				passed++
+				g.Gate(w.key, limits).Leave(t.Context(), nil)
+			}
+		}
+	}
+	enter(a, 1)
+	a.Done(t.Context())
+	enter(b, 4)
+	enter(a, 4)
+	if passed != 4 {
+		t.Errorf("%d requests of a burst of 4", passed)
+	}
+}
+
+func TestNobodyWaitsLongInsideAnInvocationHoweverOftenOthersAreFaster(t *testing.T) {
+	w := newWorld(t)
+	limits := rate.Limits{PerSecond: 4, Burst: 1}
+	other := w.instance("b").Gate(w.key, limits)
+	a := w.instance("a")
+	sleep, slept := a.Sleep, 0
+	a.Sleep = func(ctx context.Context, d time.Duration) error {
+		err := sleep(ctx, d)
+		if slept++; slept < 20 {
+			_ = other.Enter(ctx)
+		}
+		return err
+	}
+	_ = other.Enter(t.Context())
+	if err := a.Gate(w.key, limits).Enter(t.Context()); fault.RetryAfterOf(err) <= 0 || w.slept > time.Second {
+		t.Errorf("waits %s, %v", w.slept, err)
+	}
+}
+
+func TestARefusedCredentialOpensTheCircuitAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.instance("a").Gate(w.key, rate.Limits{}), w.instance("b").Gate(w.key, rate.Limits{})
+	if err := a.Enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.Leave(t.Context(), fault.New(fault.Permanent, fault.Authentication, "401"))
+	for name, g := range map[string]*rate.Gate{"its own": a, "another": b} {
+		if err := g.Enter(t.Context()); fault.KindOf(err) != fault.Retryable || fault.RetryAfterOf(err) <= 0 {
+			t.Errorf("%s instance: %v", name, err)
+		}
+	}
+}
+
+// Who stops waiting, or fails by itself, says nothing about the vendor.
+func TestTheCallersOwnFailureNeitherOpensNorClosesTheCircuit(t *testing.T) {
+	w := newWorld(t)
+	g := w.instance("a").Gate(w.key, rate.Limits{})
+	for _, err := range []error{down, down, down, down, context.Canceled, context.Canceled, down} {
+		if g.Enter(t.Context()) != nil {
+			t.Fatal("open too early")
+		}
+		g.Leave(t.Context(), err)
+	}
+	if err := g.Enter(t.Context()); err == nil || w.state(t).Failures != 5 {
+		t.Errorf("after five failures: %v, %+v", err, w.state(t))
+	}
+}
+
+func TestWhoeverIsAtWorkKeepsItsPlaceForAsLongAsAnyTask(t *testing.T) {
+	w := newWorld(t)
+	limits := rate.Limits{InFlight: 1}
+	a, b := w.instance("a").Gate(w.key, limits), w.instance("b").Gate(w.key, limits)
+	if err := a.Enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.now = noon.Add(document.TaskTimeout)
+	if err := b.Enter(t.Context()); err == nil {
+		t.Error("a task may be at work still")
+	}
+	// One that works for longer takes its place anew.
+	w.now = noon.Add(2 * time.Minute)
+	if err := a.Enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(time.Second)
+	if err := b.Enter(t.Context()); err == nil {
+		t.Error("two talk to a vendor that allows one")
+	}
+}
+
+func TestARefusalThatMayBeOverIsLookedUpAgain(t *testing.T) {
+	w := newWorld(t)
+	g := w.instance("a")
+	gate := g.Gate(w.key, rate.Limits{PerSecond: 1, Burst: 4})
+	for range 4 {
+		if err := gate.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide := func(do func(*rate.State) bool) {
+		t.Helper()
+		if _, err := g.Decide(t.Context(), w.key, do); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide(func(s *rate.State) bool { s.Paused = &rate.Pause{At: w.now, By: "ann"}; return true })
+	if err := gate.Ready(t.Context()); err == nil {
+		t.Fatal("ready although paused")
+	}
+	decide((*rate.State).Resume)
+	w.now = w.now.Add(5 * time.Second) // what it saw is not old yet
+	if err := gate.Enter(t.Context()); err != nil {
+		t.Errorf("after it was resumed: %v", err)
+	}
+}
+
+func TestWhoeverResumesAConnectionEndsWhateverHoldsItUp(t *testing.T) {
+	for name, befall := range map[string]func(*rate.State){
+		"a pause":        func(s *rate.State) { s.Paused = &rate.Pause{By: "ann"} },
+		"a vendor's own": func(s *rate.State) { s.Throttled(noon, time.Hour) },
+		"a circuit":      func(s *rate.State) { s.Failed(noon, fault.Authentication) },
+	} {
+		var s rate.State
+		befall(&s)
+		if _, _, refused := s.Take(noon, rate.Limits{}, "a", 1); refused == nil {
+			t.Errorf("%s lets requests pass", name)
+		}
+		if changed := s.Resume(); !changed {
+			t.Errorf("%s: nothing to resume", name)
+		}
+		if _, _, refused := s.Take(noon, rate.Limits{}, "a", 1); refused != nil || s.Resume() {
+			t.Errorf("%s, resumed: %v", name, refused)
+		}
+	}
+}
+
+func TestABucketBeginsEmptyAfterTheWaitThatItsVendorAskedFor(t *testing.T) {
+	limits := rate.Limits{PerSecond: 1, Burst: 20}
+	var s rate.State
+	s.Throttled(noon, 30*time.Second)
+	if _, _, refused := s.Take(noon.Add(30*time.Second), limits, "a", 4); refused == nil {
+		t.Error("a burst at once")
+	}
+	if lease, _, refused := s.Take(noon.Add(32*time.Second), limits, "a", 4); refused != nil || lease.Tokens != 2 {
+		t.Errorf("two seconds later: %+v, %v", lease, refused)
+	}
+}
+
+func TestADecisionIsTakenAgainWhereSomebodyWasFaster(t *testing.T) {
+	w := newWorld(t)
+	g, gate := w.instance("a"), w.instance("b").Gate(w.key, rate.Limits{})
+	tries := 0
+	s, err := g.Decide(t.Context(), w.key, func(s *rate.State) bool {
+		if tries++; tries < 3 {
+			_ = gate.Enter(t.Context())
+			gate.Leave(t.Context(), down)
+		}
+		s.Paused = &rate.Pause{At: w.now, By: "ann"}
+		return true
+	})
+	if got := w.state(t); err != nil || got.Paused == nil || got.Failures != 2 || s.Version != got.Version {
+		t.Errorf("%+v, %v after %d tries", got, err, tries)
+	}
+}
+
 func TestLookingWhetherAnythingWouldPassTakesNothing(t *testing.T) {
 	w := newWorld(t)
 	g := w.instance("a").Gate(w.key, rate.Limits{PerSecond: 0.001, Burst: 1, InFlight: 1})
@@ -234,7 +401,7 @@ func TestAPauseHoldsUntilItIsResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(time.Minute)
-	if err := gate.Enter(t.Context()); fault.KindOf(err) != fault.Retryable || err == nil {
+	if err := gate.Enter(t.Context()); fault.KindOf(err) != fault.Retryable || fault.RetryAfterOf(err) < time.Minute || fault.RetryAfterOf(err) > rate.LongestRest {
 		t.Errorf("a minute after the pause: %v", err)
 	}
 	if _, err := g.Decide(t.Context(), w.key, (*rate.State).Resume); err != nil {

@@ -146,3 +146,31 @@ func TestACapThatCannotBeReadKeepsNobodyFromWork(t *testing.T) {
 		t.Errorf("refused without a cap: %v", refused)
 	}
 }
+
+func TestALongCrowdKeepsItsPlacesAndWhoFoundNoneAsksSeldom(t *testing.T) {
+	f := newFloor(t, 3)
+	for range 5 { // two minutes and a half
+		f.busy("loud", 0, 1)
+	}
+	refused := f.busy("loud", 2)
+	if len(refused) != 1 {
+		t.Fatalf("a third: %v", refused)
+	}
+	reads := f.rows.reads
+	for range 10 { // at once
+		if err := f.works(2, "loud", 0); fault.RetryAfterOf(err) <= 0 {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := f.rows.reads - reads; n > 1 {
+		t.Errorf("%d reads of a row that is full", n)
+	}
+}
+
+func TestEachFunctionHasPlacesOfItsOwn(t *testing.T) {
+	f := newFloor(t, 4)
+	f.shares[2].Function, f.shares[3].Function = "g", "g"
+	if refused := f.busy("loud", 0, 1, 2, 3); len(refused) > 0 {
+		t.Errorf("refused: %v", refused)
+	}
+}
