@@ -81,6 +81,16 @@ func contradiction(t *testing.T, d Driver) {
 		}
 	}
 	stands(t, d, tn, "A", 8, 0)
+	// Another source, document, line or type is another movement.
+	for _, change := range []func(*stock.Move){
+		func(m *stock.Move) { m.Connection = "pos" }, func(m *stock.Move) { m.Document = "s2" }, func(m *stock.Move) { m.Line = "2" },
+		func(m *stock.Move) { m.Type = stock.Adjustment },
+	} {
+		other := m
+		change(&other)
+		must(t, d.Store.Apply(t.Context(), tn, []stock.Move{other}))
+	}
+	stands(t, d, tn, "A", 0, 0)
 	proven(t, d, tn, "A")
 }
 
@@ -438,6 +448,17 @@ func refusals(t *testing.T, d Driver) {
 		}
 	}
 	is(t, d, tn, 5)
+	// After people dealt with it, it is a new case.
+	xs, err := d.Store.OpenExceptions(t.Context(), tn)
+	must(t, err)
+	for _, x := range xs {
+		x.State, x.ResolvedAt = document.Resolved, Now
+		must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}))
+	}
+	must(t, record("wms", move(stock.Sale, "three", -1, Now.Add(time.Hour))))
+	if n := told(fault.ReservationUncovered); n != 1 {
+		t.Errorf("%d exceptions, and what was dealt with is worse now", n)
+	}
 	proven(t, d, tn, "A")
 }
 
