@@ -187,10 +187,14 @@ func (l Ledger) Reverse(ctx context.Context, t retail.Tenant, sku, id string, wh
 	if err != nil {
 		return m, err
 	}
+	// Whoever reversed it before may have died before people were told.
+	if err := l.watch(ctx, t, m); err != nil {
+		return m, err
+	}
 	if !fresh {
 		return m, refused(fault.Duplicate, "movement", id, "it was reversed before, by movement %s", m.ID())
 	}
-	return m, l.watch(ctx, t, m)
+	return m, nil
 }
 
 // Transfer ships goods from one location towards another: a pair of movements
@@ -306,7 +310,13 @@ func (l Ledger) settle(ctx context.Context, t retail.Tenant, c Count, typ string
 			return Counted{}, refused(fault.Duplicate, "document", c.Document, "it is recorded already as a count of %d as of %s; it is given again as %d as of %s. Nothing moved",
 				before.Counted, before.AsOf.UTC().Format(time.RFC3339), m.Counted, m.AsOf.UTC().Format(time.RFC3339))
 		}
-		return Counted{Move: before, Was: was.OnHand, Is: was.OnHand, Repeated: true}, nil
+		// Whoever recorded it may have died before people were told.
+		moves, err := l.Store.Movements(ctx, t, c.SKU, c.Location, c.AsOf.Add(-f.Skew))
+		if err != nil {
+			return Counted{}, err
+		}
+		_, unsure := Weigh(c.OnHand, f, moves)
+		return Counted{Move: before, Was: was.OnHand, Is: was.OnHand, Repeated: true}, l.tell(ctx, t, before, f, len(unsure))
 	} else if !errors.Is(err, ErrNoMovement) {
 		return Counted{}, err
 	}
@@ -333,13 +343,17 @@ func (l Ledger) settle(ctx context.Context, t retail.Tenant, c Count, typ string
 	if _, err := l.Store.Settle(ctx, t, was.Version, m, f, audits...); err != nil {
 		return Counted{}, err
 	}
-	out := Counted{Move: m, Was: was.OnHand, Is: is, Ambiguous: len(unsure)}
-	if len(unsure) > 0 {
-		if err := l.drift(ctx, t, m, f, fmt.Sprintf("%d movements within %s of the count", len(unsure), f.Skew)); err != nil {
-			return out, err
+	return Counted{Move: m, Was: was.OnHand, Is: is, Ambiguous: len(unsure)}, l.tell(ctx, t, m, f, len(unsure))
+}
+
+// tell tells people what a count has left behind.
+func (l Ledger) tell(ctx context.Context, t retail.Tenant, m Move, f Fence, unsure int) error {
+	if unsure > 0 {
+		if err := l.drift(ctx, t, m, f, fmt.Sprintf("%d movements within %s of the count", unsure, f.Skew)); err != nil {
+			return err
 		}
 	}
-	return out, l.uncovered(ctx, t, m)
+	return l.uncovered(ctx, t, m)
 }
 
 // watch tells people what a movement has left behind.
@@ -354,7 +368,7 @@ func (l Ledger) watch(ctx context.Context, t retail.Tenant, m Move) error {
 			return err
 		}
 	}
-	return l.cover(ctx, t, p, m.Connection)
+	return l.cover(ctx, t, p, m)
 }
 
 // Drifted tells people of movements that are recorded and Unsure: as often as it
@@ -376,32 +390,33 @@ func (l Ledger) uncovered(ctx context.Context, t retail.Tenant, m Move) error {
 	if err != nil {
 		return err
 	}
-	return l.cover(ctx, t, found[m.SKU], m.Connection)
+	return l.cover(ctx, t, found[m.SKU], m)
 }
 
-func (l Ledger) cover(ctx context.Context, t retail.Tenant, p Position, source string) error {
+func (l Ledger) cover(ctx context.Context, t retail.Tenant, p Position, m Move) error {
 	if p.Unreserved >= 0 || p.Reserved == 0 {
 		return nil
 	}
-	// A position that is uncovered again after people dealt with it is a new case.
-	return l.open(ctx, t, source, fmt.Sprintf("uncovered %s %s", p.SKU, p.Location),
+	return l.open(ctx, t, m, fmt.Sprintf("uncovered %s %s", p.SKU, p.Location),
 		fault.New(fault.Exception, fault.ReservationUncovered, "%s has %d on hand and %d reserved: %d are promised that are not there", p.Location, p.OnHand, p.Reserved, -p.Unreserved).At("sku", p.SKU))
 }
 
 func (l Ledger) drift(ctx context.Context, t retail.Tenant, m Move, f Fence, why string) error {
-	return l.open(ctx, t, m.Connection, fmt.Sprintf("drift %s %s %s", m.SKU, m.Location, f.At.UTC().Format(time.RFC3339Nano)),
+	return l.open(ctx, t, m, fmt.Sprintf("drift %s %s %s", m.SKU, m.Location, f.At.UTC().Format(time.RFC3339Nano)),
 		fault.New(fault.Exception, fault.StockDrift, "%s: nobody knows what of it the count as of %s has seen; the lower number was taken", why, f.At.UTC().Format(time.RFC3339)).At("sku", m.SKU))
 }
 
-// open opens one exception a cause; while it is open, another is not needed.
-func (l Ledger) open(ctx context.Context, t retail.Tenant, connection, cause string, err error) error {
-	x := l.Life.NewException(t, connection, err)
+// open opens one exception a cause; while it is open, another is not needed. What
+// a movement does after people dealt with it is a new case, and what it did before
+// is not.
+func (l Ledger) open(ctx context.Context, t retail.Tenant, m Move, cause string, err error) error {
+	x := l.Life.NewException(t, m.Connection, err)
 	sum := sha256.Sum256([]byte(cause))
 	x.ID = "stock-" + hex.EncodeToString(sum[:10])
 	for range 5 {
 		there, rerr := l.Life.Store.Exception(ctx, t, x.ID)
 		switch {
-		case rerr == nil && there.State != document.Resolved:
+		case rerr == nil && (there.State != document.Resolved || there.ResolvedAt.After(m.RecordedAt)):
 			return nil
 		case rerr == nil:
 			x.Version, x.Notes = there.Version, there.Notes

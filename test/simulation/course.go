@@ -78,7 +78,7 @@ func (w *world) decide() bool {
 		for _, l := range locations {
 			for _, sku := range append([]string{unknownSKU}, skus...) {
 				// The books of the counted ones stay as they were but for this.
-				if err := w.store.Apply(context.Background(), t.id, []stock.Move{{SKU: sku, Location: l, Type: "receipt", Document: l, OnHand: receipt}}); err != nil {
+				if err := w.store.Apply(context.Background(), t.id, []stock.Move{{SKU: sku, Location: l, Type: "receipt", Document: l, OnHand: receipt, OccurredAt: w.time()}}); err != nil {
 					panic(err)
 				}
 			}
@@ -175,6 +175,11 @@ func (w *world) begin() {
 				w.apply(t)
 				w.tell("the configuration of %s changes", t.id)
 			})
+		}
+	}
+	if w.s.Faults[Counts] > 0 {
+		for _, t := range w.tenants {
+			w.countStock(t)
 		}
 	}
 	w.at(calm, func() {

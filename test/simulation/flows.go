@@ -15,6 +15,9 @@ import (
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/inbox"
 	"github.com/waybillhq/waybill/internal/rate"
+	"github.com/waybillhq/waybill/internal/retail"
+	"github.com/waybillhq/waybill/internal/rules"
+	"github.com/waybillhq/waybill/internal/stock"
 )
 
 // wireFlows makes the functions of the machines' tasks and of the inbox
@@ -30,6 +33,9 @@ func (w *world) wireFlows(db ports, open connections) (map[string]func(context.C
 		Enqueue: func(ctx context.Context, class string, m inbox.Message) error {
 			return w.hand(map[string]string{order.Class: orderQueue, shipment.Class: shipmentQueue}[class])(ctx, m)
 		}}
+	w.books = stock.Ledger{Store: db, Life: w.life, Policy: func(context.Context, retail.Tenant) (rules.Policy, error) {
+		return rules.Policy{Locations: []rules.Location{{Code: locations[0]}, {Code: locations[1]}}}, nil
+	}}
 	p := w.platform
 	// One execution's tasks have one input: it is read once.
 	inputs := map[string]document.Task{}

@@ -425,7 +425,8 @@ func (w *world) parkedOnlyForAReason() {
 func (w *world) explained(h document.Head, class fault.Class) bool {
 	on := func(f Fault) bool { return w.s.Faults[f] > 0 }
 	switch {
-	case class == fault.Authentication && on(Rotation) && !w.mended, class == fault.Internal && on(Configuration):
+	case class == fault.Authentication && on(Rotation) && !w.mended, class == fault.Internal && on(Configuration),
+		class == fault.InventoryShortage && on(Counts) && !w.mended: // people found less than there was
 		return true
 	case h.Type == document.Shipment:
 		// Its order is not released, as far as we know yet, or never will be.
@@ -593,13 +594,13 @@ func (w *world) movementsAreThePosition(t *tenant, sku string, kept stock.SKU) {
 }
 
 // whatIsPromisedIsThere: unreserved is never below zero, unless the world took
-// goods away; then people are told.
+// goods away; where orders hold them, people are told.
 func (w *world) whatIsPromisedIsThere(t *tenant, sku string, kept stock.SKU) {
 	for _, p := range kept.Positions {
 		told := slices.ContainsFunc(w.openExceptions(t.id), func(x document.Exception) bool {
 			return x.Class == string(fault.ReservationUncovered) && x.Value == sku
 		})
-		if p.Unreserved < 0 && !told {
+		if p.Unreserved < 0 && (p.Reserved > 0 || len(t.counts) == 0) && !told {
 			w.fail("whatIsPromisedIsThere", "%s of %s at %s is %d below what is reserved, and people are told: %v", sku, t.id, p.Location, -p.Unreserved, told)
 		}
 	}
@@ -615,7 +616,13 @@ func (w *world) whatLeftIsGone(t *tenant, kept stock.SKU, left map[[2]string]int
 		if p.SKU == unknownSKU {
 			want -= onHand
 		}
-		if want -= left[[2]string{p.SKU, p.Location}]; p.OnHand != want {
+		documented := left[[2]string{p.SKU, p.Location}]
+		want -= documented
+		if _, is := t.counts[at{p.SKU, p.Location}]; is {
+			w.countedIsThere(t, p, want, documented)
+			continue
+		}
+		if p.OnHand != want {
 			w.fail("whatLeftIsGone", "%s of %s at %s: on hand %d; documents say %d", p.SKU, t.id, p.Location, p.OnHand, want)
 		}
 	}

@@ -221,6 +221,16 @@ func (p ports) Apply(ctx context.Context, t retail.Tenant, moves []stock.Move) e
 	return nil
 }
 
+func (p ports) Settle(ctx context.Context, t retail.Tenant, version int64, m stock.Move, f stock.Fence, audit ...document.Audit) (fresh bool, err error) {
+	err = p.w.call("settle a count", true, func() error {
+		if fresh, err = p.Store.Settle(ctx, t, version, m, f, audit...); err == nil {
+			p.w.settledCount(t, at{m.SKU, m.Location})
+		}
+		return err
+	})
+	return fresh, err
+}
+
 func (p ports) Hook(ctx context.Context, t retail.Tenant, token string) (h tenancy.Hook, err error) {
 	err = p.w.reads("read hook", func() error { h, err = p.Store.Hook(ctx, t, token); return err })
 	return h, err

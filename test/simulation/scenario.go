@@ -41,13 +41,14 @@ const (
 	Cancellations Fault = "cancellations" // shoppers change their minds
 	BadOrders     Fault = "bad_orders"    // totals differ, SKUs are unknown, goods are short
 	SlowVendors   Fault = "slow_vendors"  // a vendor takes seconds
+	Counts        Fault = "counts"        // people count what lies there, and find less
 )
 
 // Faults are all of them, in order.
 func Faults() []Fault {
 	return []Fault{Duplicates, Reordering, LongDelays, LostWebhooks, Throttles, LostAnswers, Freezes, VendorErrors, VendorLimits, Outages,
 		Unknown, LateCommits, LateReads, Crashes, LambdaErrors, Redeliveries, DoubleStarts, LostStarts, PartialSends, Poison, Skew,
-		Rotation, Configuration, IndexLag, Cancellations, BadOrders, SlowVendors}
+		Rotation, Configuration, IndexLag, Cancellations, BadOrders, SlowVendors, Counts}
 }
 
 // rates are how often a fault strikes where it is on: the least and the most
@@ -57,7 +58,7 @@ var rates = map[Fault][2]float64{
 	LostAnswers: {0.005, 0.05}, Freezes: {0.002, 0.03}, VendorErrors: {0.02, 0.2}, VendorLimits: {0.02, 0.2}, Outages: {1, 1},
 	Unknown: {0.05, 0.3}, LateCommits: {0.3, 1}, LateReads: {0.3, 1}, Crashes: {0.005, 0.08}, LambdaErrors: {0.02, 0.2},
 	Redeliveries: {0.05, 0.4}, DoubleStarts: {0.05, 0.5}, LostStarts: {0.05, 0.5}, PartialSends: {0.1, 0.5}, Poison: {0.1, 0.5},
-	Skew: {1, 1}, Rotation: {1, 1}, Configuration: {1, 1}, IndexLag: {1, 1}, Cancellations: {0.2, 0.8}, BadOrders: {0.2, 0.8}, SlowVendors: {0.02, 0.3},
+	Skew: {1, 1}, Rotation: {1, 1}, Configuration: {1, 1}, IndexLag: {1, 1}, Cancellations: {0.2, 0.8}, BadOrders: {0.2, 0.8}, SlowVendors: {0.02, 0.3}, Counts: {0.2, 1},
 }
 
 // Scenario is what one course is about. It is made of a seed and may be

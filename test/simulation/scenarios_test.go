@@ -58,6 +58,24 @@ func crashes(c ...Crash) Scenario {
 		Orders: []OrderPlan{{Number: 1001, Lines: 2, Customer: 1, Parcels: 2, ShipIn: 3 * time.Minute}}}
 }
 
+// counts is that scenario while people count every position, some of which they
+// find empty.
+func counts(c ...Crash) Scenario {
+	s := crashes(c...)
+	s.Faults[Counts] = 1
+	s.Orders[0].ShipIn = 2 * time.Hour
+	return s
+}
+
+func TestACrashNeverKeepsACountToItself(t *testing.T) {
+	r := Run(counts(), machines(t), nil)
+	if r.Problem != nil {
+		shortest(t, machines(t), counts())
+	}
+	t.Logf("%d side effects", r.Course)
+	each(t, 2*r.Course, func(i int) Scenario { return counts(Crash{i/2 + 1, i%2 == 1}) })
+}
+
 // sideEffects is how many side effects the scenario has before its deliveries
 // are repeated.
 func sideEffects(t *testing.T) int {

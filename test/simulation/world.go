@@ -74,6 +74,7 @@ type world struct {
 	sweep    func(context.Context) error
 	recon    order.Reconciler
 	desk     exception.Desk
+	books    stock.Ledger
 	mended   bool // what was wrong at the vendors, and in the decoder, is mended
 	drained  map[document.Key]string
 	ids      int
@@ -106,6 +107,7 @@ type tenant struct {
 	shop          *channel
 	erp           *erp
 	wms           *warehouse
+	counts        map[at]counting // of positions, one each
 }
 
 // delivery is one event on its way to the platform.
@@ -191,7 +193,7 @@ func must[T any](v T, err error) T {
 }
 
 func (w *world) addTenant(name string) {
-	t := &tenant{id: must(retail.ParseTenant(name)), location: locations[0], changedAt: -time.Hour}
+	t := &tenant{id: must(retail.ParseTenant(name)), location: locations[0], changedAt: -time.Hour, counts: map[at]counting{}}
 	base := func(conn string, settle time.Duration) vendor {
 		v := vendor{w: w, tenant: t.id, conn: conn, settle: settle}
 		d := dice(w.s.Seed, "vendor "+name+conn, 0)

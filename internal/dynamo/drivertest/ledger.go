@@ -28,6 +28,7 @@ var ledgerTests = []test{
 	{"AReversalTakesBackOnce", reversed},
 	{"ATransferIsAPair", transferred},
 	{"WhatASourceMayNotSayMovesNothing", refusals},
+	{"WhoDiesBeforePeopleAreToldLeavesItToTheRepetition", untold},
 	{"OneUnitOfAKitGoesToOneOfManyOrders", lastKit},
 	{"WhatOrdersWaitForIsKept", wanted},
 	{"CandidatesShowPositionsAndOwnHolds", candidates},
@@ -460,6 +461,77 @@ func refusals(t *testing.T, d Driver) {
 		t.Errorf("%d exceptions, and what was dealt with is worse now", n)
 	}
 	proven(t, d, tn, "A")
+}
+
+// dying is a store of documents whose writer dies at once, as often as that.
+type dying struct {
+	document.Store
+	times int
+}
+
+var errDied = errors.New("died")
+
+func (s *dying) Commit(ctx context.Context, t document.Transaction) error {
+	if s.times--; s.times >= 0 {
+		return errDied
+	}
+	return s.Store.Commit(ctx, t)
+}
+
+func untold(t *testing.T, d Driver) {
+	who := stock.Person{By: "ann", Reason: "missing"}
+	for what, take := range map[string]func(retail.Tenant, stock.Ledger) error{
+		"count": func(tn retail.Tenant, l stock.Ledger) error {
+			_, err := l.Count(t.Context(), tn, stock.Count{SKU: "A", Location: "MAIN", Source: "wms", Document: "c", OnHand: 5, AsOf: Now})
+			return err
+		},
+		"movement": func(tn retail.Tenant, l stock.Ledger) error {
+			return l.Record(t.Context(), tn, "wms", []stock.Move{move(stock.Adjustment, "a", -5, Now)})
+		},
+		"adjustment": func(tn retail.Tenant, l stock.Ledger) error {
+			_, err := l.Adjust(t.Context(), tn, "A", "MAIN", -5, "n", who)
+			return err
+		},
+		"reversal": func(tn retail.Tenant, l stock.Ledger) error {
+			_, err := l.Reverse(t.Context(), tn, "A", move(stock.Receipt, "r", 5, Now).ID(), who)
+			if f := fault.Of(err); f != nil && f.Class == fault.Duplicate {
+				return nil // which says that it is done
+			}
+			return err
+		},
+	} {
+		tn, now := tenant(t, what), Now
+		l := ledger(d, &now)
+		if what == "reversal" {
+			receive(t, d, tn, "A", 5)
+			must(t, l.Record(t.Context(), tn, "wms", []stock.Move{move(stock.Receipt, "r", 5, Now)}))
+		} else {
+			receive(t, d, tn, "A", 10)
+		}
+		must(t, d.Store.Reserve(t.Context(), tn, "o1", []stock.Item{item("A", "1", 8)}, Now))
+		mute := l
+		mute.Life.Store = &dying{d.Store, 1}
+		if err := take(tn, mute); !errors.Is(err, errDied) {
+			t.Errorf("%s: %v", what, err)
+		}
+		must(t, take(tn, l))
+		open, err := d.Store.OpenExceptions(t.Context(), tn)
+		must(t, err)
+		if len(open) != 1 || open[0].Class != string(fault.ReservationUncovered) {
+			t.Errorf("of a repeated %s people are told %+v", what, open)
+		}
+		// What people dealt with is not told again by a repetition.
+		now = Now.Add(time.Hour)
+		x := open[0]
+		x.State, x.ResolvedAt = document.Resolved, now
+		must(t, d.Store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}))
+		if what == "count" {
+			must(t, take(tn, l))
+			if open, err := d.Store.OpenExceptions(t.Context(), tn); err != nil || len(open) > 0 {
+				t.Errorf("a repeated %s tells again: %v, %v", what, open, err)
+			}
+		}
+	}
 }
 
 func lastKit(t *testing.T, d Driver) {
