@@ -249,6 +249,8 @@ func (d Desk) Edit(ctx context.Context, t retail.Tenant, id string, a Actor, pay
 		switch {
 		case x.State == document.Resolved:
 			return "", refused(*x, "it is resolved (%s); there is nothing to edit", x.Resolution)
+		case x.State == document.Asked && strings.HasSuffix(x.Raw, edited(payload)):
+			return Repeated, nil // perhaps it was recorded and never sent
 		case x.State == document.Asked:
 			return "", refused(*x, "a replay is on its way; wait for its outcome")
 		case x.Raw == "":
@@ -280,7 +282,7 @@ func (d Desk) Edit(ctx context.Context, t retail.Tenant, id string, a Actor, pay
 		if len(x.Payloads) > 0 {
 			stem = x.Payloads[0]
 		}
-		next := fmt.Sprintf("%s.e%d.json", strings.TrimSuffix(stem, ".json"), len(x.Payloads)+1)
+		next := fmt.Sprintf("%s.e%d%s", strings.TrimSuffix(stem, ".json"), len(x.Payloads)+1, edited(payload))
 		if err := d.Payloads.Put(ctx, next, payload); err != nil {
 			return "", fmt.Errorf("keeping the edited payload: %w", err)
 		}
@@ -291,6 +293,10 @@ func (d Desk) Edit(ctx context.Context, t retail.Tenant, id string, a Actor, pay
 	})
 	return d.after(ctx, r, nil, err)
 }
+
+// edited ends an edited payload's key with its bytes' hash: of two people who
+// edit at the same time, the one that loses overwrites nothing.
+func edited(payload []byte) string { return "-" + inbox.Hash(payload) + ".json" }
 
 // Effects that an order leaves in other systems.
 const (

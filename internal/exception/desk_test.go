@@ -36,11 +36,30 @@ func (s shop) Route(context.Context, retail.Tenant, string) (flow.Route, error) 
 	return flow.Route{ERP: "erp", Warehouse: "warehouse", Location: "MAIN", ConfigVersion: 7}, nil
 }
 
+// written is the desk's store: a decision without its audit entry fails, and
+// others are faster than the next few.
+type written struct {
+	*memory.Store
+	lost int
+}
+
+func (w *written) Commit(ctx context.Context, t document.Transaction) error {
+	if len(t.Audit) != 1 || len(t.Exceptions) != 1 {
+		return errors.New("a decision and its audit entry are not one transaction")
+	}
+	if w.lost > 0 {
+		w.lost--
+		return document.ErrConflict
+	}
+	return w.Store.Commit(ctx, t)
+}
+
 // desk is a Desk over the stores in memory, with the order's intake behind it.
 type desk struct {
 	*testing.T
 	exception.Desk
 	store   *memory.Store
+	written *written
 	tenant  retail.Tenant
 	intake  order.Intake
 	sim     *shopifytest.Server
@@ -57,6 +76,7 @@ func newDesk(t *testing.T) *desk {
 	clock := func() time.Time { return d.now }
 	newID := func() string { d.ids++; return fmt.Sprintf("id%04d", d.ids) }
 	d.store = memory.New(memory.Options{Now: clock, Dice: rand.New(rand.NewPCG(1, 1))})
+	d.written = &written{Store: d.store}
 	var err error
 	if d.tenant, err = retail.ParseTenant("north"); err != nil {
 		t.Fatal(err)
@@ -71,7 +91,7 @@ func newDesk(t *testing.T) *desk {
 	blobs := &blobmemory.Bucket{}
 	start := func(_ context.Context, task document.Task) error { d.started = append(d.started, task); return nil }
 	d.intake = order.Intake{Life: life, Inbox: d.store, Payloads: blobs, Connections: shop{connector}, Start: start}
-	d.Desk = exception.Desk{Life: life, Store: d.store, Effects: &effect.Ledger{Store: d.store, Now: clock, NewID: newID}, Payloads: blobs, Start: start,
+	d.Desk = exception.Desk{Life: life, Store: d.written, Effects: &effect.Ledger{Store: d.store, Now: clock, NewID: newID}, Payloads: blobs, Start: start,
 		Enqueue: func(_ context.Context, class string, m inbox.Message) error {
 			if d.lose {
 				d.lose = false
@@ -302,7 +322,7 @@ func TestAnEditKeepsTheEarlierPayloadAndIsRefusedWhereTheIntakeWouldRefuseIt(t *
 	if err != nil || r.Outcome != exception.Replayed {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(good)); err == nil {
+	if _, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(good+" ")); err == nil {
 		t.Error("edited while the replay is on its way")
 	}
 	d.work()
@@ -318,6 +338,53 @@ func TestAnEditKeepsTheEarlierPayloadAndIsRefusedWhereTheIntakeWouldRefuseIt(t *
 	done, err := d.store.Exception(t.Context(), d.tenant, x.ID)
 	if err != nil || done.State != document.Resolved || !slices.Equal(done.Payloads, []string{x.Raw}) {
 		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+func TestAnEditPressedTwiceHappensOnceAndFindsALostMessageAgain(t *testing.T) {
+	d := newDesk(t)
+	good := d.place()
+	d.deliver("e1", wrong(good))
+	x := d.open()[0]
+	d.lose = true
+	if _, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(good)); err == nil {
+		t.Error("a replay that was not sent is called one")
+	}
+	if r, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(good)); err != nil || r.Outcome != exception.Repeated {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if got := d.work(); !slices.Equal(got, []string{inbox.Accepted}) || len(d.open()) > 0 || len(d.audited()) != 1 {
+		t.Errorf("%v, audit %v", got, d.audited())
+	}
+}
+
+// Both read the exception before either has written.
+func TestOfTwoEditsAtOnceTheOneThatIsRecordedIsTakenIn(t *testing.T) {
+	d := newDesk(t)
+	good := d.place()
+	d.deliver("e1", wrong(good))
+	x := d.open()[0]
+	mine, theirs := good+" ", good+"  "
+	read := d.Try
+	d.Try = func(ctx context.Context, class string, tn retail.Tenant, connection string, payload []byte) (string, error) {
+		id, err := read(ctx, class, tn, connection, payload)
+		if string(payload) == mine {
+			other := d.Desk
+			other.Try = read
+			if _, err := other.Edit(ctx, tn, x.ID, exception.Actor{By: "ann", Reason: "faster"}, []byte(theirs)); err != nil {
+				t.Error(err)
+			}
+		}
+		return id, err
+	}
+	if _, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(mine)); fault.KindOf(err) != fault.Exception {
+		t.Errorf("the slower edit: %v", err)
+	}
+	if got := d.work(); !slices.Equal(got, []string{inbox.Accepted}) {
+		t.Errorf("%v", got)
+	}
+	if body, err := d.Payloads.Get(t.Context(), d.head(x).Raw); err != nil || string(body) != theirs {
+		t.Errorf("taken in: %q, %v", body, err)
 	}
 }
 
@@ -426,6 +493,185 @@ func TestADocumentIsCanceledOnlyWhereNoOtherSystemHasIt(t *testing.T) {
 	}
 }
 
+// become writes another head, as a run or an intake would.
+func (d *desk) become(x document.Exception, change func(*document.Head)) {
+	d.Helper()
+	h := d.head(x)
+	change(&h)
+	if err := d.store.Commit(d.Context(), document.Transaction{Changes: []document.Change{{Head: h}}}); err != nil {
+		d.Fatal(err)
+	}
+}
+
+func TestACanceledOrderGivesItsStockBackFirst(t *testing.T) {
+	for state, reserved := range map[retail.State]bool{retail.Received: false, retail.Accepted: true, retail.Sourcing: true} {
+		d := newDesk(t)
+		x := d.parked("e1", unknownSKU)
+		d.become(x, func(h *document.Head) { h.State = state })
+		given, fail := 0, errors.New("the database is away")
+		d.Unreserve = func(_ context.Context, h document.Head) error {
+			if given++; h.ID != x.Document || h.Parked != x.ID {
+				t.Errorf("%s: gives back of %+v", state, h)
+			}
+			return fail
+		}
+		if _, err := d.Cancel(t.Context(), d.tenant, x.ID, ann); reserved && (err == nil || d.head(x).State != state) {
+			t.Errorf("%s, canceled with its stock: %v", state, err)
+		}
+		fail = nil
+		if _, err := d.Cancel(t.Context(), d.tenant, x.ID, ann); err != nil || d.head(x).State != retail.Canceled || (given == 2) != reserved {
+			t.Errorf("%s: %v, given back %d times", state, err, given)
+		}
+	}
+}
+
+func TestAParcelThatIsCanceledIsRejected(t *testing.T) {
+	d := newDesk(t)
+	k := document.Key{Tenant: d.tenant, Type: document.Shipment, ID: "s1"}
+	c, x, err := d.Life.Park(document.Head{Key: k, State: retail.Received, Run: 1}, unknownSKU)
+	if err == nil {
+		err = d.store.Commit(t.Context(), document.Transaction{Changes: []document.Change{c}, Exceptions: []document.Exception{x}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Cancel(t.Context(), d.tenant, x.ID, ann); err != nil || r.Outcome != exception.Canceled || d.head(x).State != retail.Rejected {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestADocumentThatWentOnIsLeftAlone(t *testing.T) {
+	for name, decide := range map[string]func(d *desk, x document.Exception) (exception.Result, error){
+		"retry": func(d *desk, x document.Exception) (exception.Result, error) {
+			return d.Retry(d.Context(), d.tenant, x.ID, ann)
+		},
+		"cancel": func(d *desk, x document.Exception) (exception.Result, error) {
+			return d.Cancel(d.Context(), d.tenant, x.ID, ann)
+		},
+	} {
+		d := newDesk(t)
+		x := d.parked("e1", unknownSKU)
+		d.become(x, func(h *document.Head) { h.Parked, h.Run, h.Due = "", 5, noon })
+		if r, err := decide(d, x); err != nil || r.Outcome != exception.Closed || d.head(x).Run != 5 || d.head(x).State != retail.Received || len(d.started) != 1 || len(d.open()) > 0 {
+			t.Errorf("%s: %+v, %v; %+v", name, r, err, d.head(x))
+		}
+	}
+}
+
+func TestWhatOthersKnowOrIsBeingAnsweredIsNeitherEditedNorCanceled(t *testing.T) {
+	for _, state := range []retail.State{retail.Sourcing, retail.Released, retail.InFulfillment} {
+		d := newDesk(t)
+		body := d.place()
+		d.deliver("e1", body)
+		if _, err := d.Life.Rest(t.Context(), d.started[0], unknownSKU); err != nil {
+			t.Fatal(err)
+		}
+		x := d.open()[0]
+		d.become(x, func(h *document.Head) { h.State = state })
+		if _, err := d.Edit(t.Context(), d.tenant, x.ID, ann, []byte(body+" ")); fault.KindOf(err) != fault.Exception || len(d.sent) > 0 {
+			t.Errorf("%s: edited, %v", state, err)
+		}
+	}
+	d := newDesk(t)
+	d.deliver("e1", wrong(d.place()))
+	x := d.open()[0]
+	if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Cancel(t.Context(), d.tenant, x.ID, ann); fault.KindOf(err) != fault.Exception || d.head(x).State != retail.Received {
+		t.Errorf("canceled while its replay is on its way: %v", err)
+	}
+}
+
+func TestAnOutcomeThatIsKnownIsNotDecidedOtherwise(t *testing.T) {
+	d := newDesk(t)
+	x := d.parked("e1", fault.New(fault.Exception, fault.OutcomeUnknown, "it may have happened").At("effect", "release"))
+	s := effect.Subject{Tenant: d.tenant, Type: x.Type, ID: x.Document}
+	if _, err := d.store.Create(t.Context(), effect.Record{Subject: s, Key: "release", Status: effect.Confirmed, Receipt: effect.Receipt{Ref: "77"}, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for name, decide := range map[string]func() (exception.Result, error){
+		"resent": func() (exception.Result, error) { return d.Resend(t.Context(), d.tenant, x.ID, ann) },
+		"confirmed otherwise": func() (exception.Result, error) {
+			return d.Confirm(t.Context(), d.tenant, x.ID, ann, effect.Receipt{Ref: "78"})
+		},
+	} {
+		if _, err := decide(); err == nil || d.head(x).Parked != x.ID || len(d.audited()) > 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestADecisionIsTakenAgainWhereOthersAreFaster(t *testing.T) {
+	d := newDesk(t)
+	x := d.parked("e1", unknownSKU)
+	d.written.lost = 5
+	if _, err := d.Retry(t.Context(), d.tenant, x.ID, ann); fault.KindOf(err) != fault.Retryable || len(d.started) != 1 {
+		t.Errorf("%v, started %v", err, d.started)
+	}
+	d.written.lost = 4
+	if r, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil || r.Outcome != exception.Continued || d.head(x).Run != 2 || len(d.started) != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestARunThatCannotBeStartedIsBroughtBackByItsDue(t *testing.T) {
+	d := newDesk(t)
+	x := d.parked("e1", unknownSKU)
+	d.Start = func(context.Context, document.Task) error { return errors.New("throttled") }
+	if r, err := d.Retry(t.Context(), d.tenant, x.ID, ann); err != nil || r.Outcome != exception.Continued || d.head(x).Defective() {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestARefusalKeepsNoOtherOfItsCauseAndAnOutageKeepsAll(t *testing.T) {
+	all := func(document.Exception) bool { return true }
+	d := newDesk(t)
+	var xs []document.Exception
+	for i := range 3 {
+		d.now = noon.Add(time.Duration(i) * time.Minute)
+		cause := unknownSKU
+		if i == 0 {
+			cause = fault.New(fault.Exception, fault.OutcomeUnknown, "it may have happened").At("effect", "release")
+		}
+		xs = append(xs, d.parked(fmt.Sprint("e", i), cause))
+	}
+	n, err := d.RetryCause(t.Context(), d.tenant, all, ann, nil)
+	if n != (exception.Drained{Total: 3, Done: 2, Refused: 1}) || fault.KindOf(err) != fault.Exception || d.head(xs[2]).Run != 2 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	d = newDesk(t)
+	for i := range 3 {
+		d.deliver(fmt.Sprint("e", i), strings.Repeat("{", i+1))
+	}
+	d.lose = true
+	if n, err = d.RetryCause(t.Context(), d.tenant, all, ann, nil); n.Done+n.Refused > 0 || err == nil || len(d.sent) > 0 {
+		t.Errorf("%+v, %v, sent %v", n, err, d.sent)
+	}
+	if n, err = d.RetryCause(t.Context(), d.tenant, all, ann, nil); n.Done != 3 || err != nil || len(d.sent) != 3 {
+		t.Errorf("called again: %+v, %v", n, err)
+	}
+}
+
+func TestADocumentIsAtStakeOnceForEachRetailer(t *testing.T) {
+	usd := retail.Money{Amount: 1000, Currency: "USD"}
+	other, err := retail.ParseTenant("south")
+	d := newDesk(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := func(tn retail.Tenant, id, doc string) document.Exception {
+		return document.Exception{Tenant: tn, ID: id, Fingerprint: "f", Type: document.Order, Document: doc, AtStake: usd}
+	}
+	got := map[string]string{}
+	for _, c := range exception.Causes([]document.Exception{x(d.tenant, "a", "o1"), x(d.tenant, "b", "o1"), x(d.tenant, "c", "o2"), x(other, "d", "o1"), x(d.tenant, "e", ""), x(d.tenant, "f", "")}) {
+		got[c.Tenant.String()] = c.AtStake["USD"]
+	}
+	if got["north"] != "40.00" || got["south"] != "10.00" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestNoDocumentIsLeftParkedByNothing(t *testing.T) {
 	d := newDesk(t)
 	x := d.parked("e1", unknownSKU)
@@ -488,10 +734,10 @@ func TestADecisionNamesWhoAndWhy(t *testing.T) {
 	if _, err := d.Retry(t.Context(), d.tenant, "nothing", ann); fault.Of(err) == nil || fault.Of(err).Class != fault.MissingReference {
 		t.Errorf("%v", err)
 	}
-	if _, err := d.Assign(t.Context(), d.tenant, x.ID, ann, "bob"); err != nil {
-		t.Error(err)
-	}
 	for range 2 {
+		if _, err := d.Assign(t.Context(), d.tenant, x.ID, ann, "bob"); err != nil {
+			t.Error(err)
+		}
 		if _, err := d.Note(t.Context(), d.tenant, x.ID, ann); err != nil {
 			t.Error(err)
 		}
