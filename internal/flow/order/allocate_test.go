@@ -84,6 +84,12 @@ func (r *ruled) phase() order.Fulfillment {
 // accept stores an accepted order of SKUs and quantities.
 func (r *ruled) accept(id string, lines ...any) document.Task {
 	r.Helper()
+	return r.acceptAs(id, retail.Person{Name: "Ann"}, func(*retail.Order) {}, lines...)
+}
+
+// acceptAs is accept of an order that somebody places in another way.
+func (r *ruled) acceptAs(id string, who retail.Person, change func(*retail.Order), lines ...any) document.Task {
+	r.Helper()
 	zero := retail.Money{Currency: "USD"}
 	o := retail.Order{Tenant: tenantOf(r.T), ID: id, Number: "#" + id, Currency: "USD", DestinationCountry: "US",
 		Totals: retail.Totals{Lines: zero, Discounts: zero, Shipping: zero, Duties: zero, Fees: zero, Tip: zero, Tax: zero, Rounding: zero, Total: zero}}
@@ -95,9 +101,10 @@ func (r *ruled) accept(id string, lines ...any) document.Task {
 		n := int64(count)
 		o.Lines = append(o.Lines, retail.OrderLine{ID: fmt.Sprint(i/2 + 1), SKU: lines[i].(string), RequiresShipping: true, Quantities: retail.Quantities{Ordered: n, Unallocated: n}})
 	}
+	change(&o)
 	k := document.Key{Tenant: tenantOf(r.T), Type: document.Order, ID: id}
 	err := r.store.Commit(r.Context(), document.Transaction{Changes: []document.Change{{Head: document.Head{Key: k, State: retail.Accepted, Run: 1, Body: 1, Connection: "shop", Number: o.Number,
-		Due: r.now.Add(time.Hour), CreatedAt: r.now, UpdatedAt: r.now}, Body: o, Person: &retail.Person{Name: "Ann"}}}})
+		Due: r.now.Add(time.Hour), CreatedAt: r.now, UpdatedAt: r.now}, Body: o, Person: &who}}})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -317,6 +324,65 @@ func TestAReservationThatNobodyClaimsIsGivenBackOnceItIsNeeded(t *testing.T) {
 	kept, err := r.store.Stock(t.Context(), tn, "MUG")
 	if err != nil || len(kept.Holds) != 1 || kept.Holds[0].Order != "o1" {
 		t.Errorf("holds %+v, %v", kept.Holds, err)
+	}
+}
+
+// An order that is on its way says that it has its goods, however long it takes.
+func TestWhatASourcedOrderHoldsIsNobodyElses(t *testing.T) {
+	r := newRuled(t, two, map[string]map[string]int64{"MAIN": {"MUG": 2}, "CITY": {"MUG": 0}})
+	if err := r.phase().Allocate(t.Context(), r.accept("o1", "MUG", 2)); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(48 * time.Hour)
+	if f := fault.Of(r.phase().Allocate(t.Context(), r.accept("o2", "MUG", 1))); f == nil || f.Class != fault.InventoryShortage {
+		t.Errorf("%v", f)
+	}
+	r.has("MUG", "MAIN", 2, 2)
+	kept, err := r.store.Stock(t.Context(), tenantOf(t), "MUG")
+	if err != nil || len(kept.Holds) != 1 || kept.Holds[0].Order != "o1" {
+		t.Errorf("holds %+v, %v", kept.Holds, err)
+	}
+}
+
+func TestAPickupIsTakenFromWhereItIsPickedUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		city  int64
+		short bool
+	}{"it lies there": {5, false}, "it lies elsewhere": {1, true}} { // one of which is safety stock
+		t.Run(name, func(t *testing.T) {
+			p := two
+			p.Locations = slices.Clone(two.Locations)
+			for i := range p.Locations {
+				p.Locations[i].Capabilities = []string{"ship", "pickup"}
+			}
+			r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}, "CITY": {"MUG": c.city}})
+			err := r.phase().Allocate(t.Context(), r.acceptAs("o1", retail.Person{Name: "Ann"}, func(o *retail.Order) {
+				o.FulfillmentPreference, o.PickupLocation = "pickup", "CITY"
+			}, "MUG", 1))
+			if f := fault.Of(err); (f != nil && f.Class == fault.InventoryShortage) != c.short || (err != nil) != c.short {
+				t.Fatal(err)
+			}
+			r.has("MUG", "MAIN", 9, 0)
+			if !c.short {
+				r.has("MUG", "CITY", 5, 1)
+			}
+		})
+	}
+}
+
+func TestOnlyWhatIsToBeShippedIsReserved(t *testing.T) {
+	r := newRuled(t, two, map[string]map[string]int64{"MAIN": {"MUG": 9, "CARD": 9}, "CITY": {}})
+	err := r.phase().Allocate(t.Context(), r.acceptAs("o1", retail.Person{Name: "Ann"}, func(o *retail.Order) {
+		o.Lines[1].RequiresShipping = false
+		o.Lines[0].Quantities = retail.Quantities{Ordered: 5, Canceled: 3, Unallocated: 2}
+	}, "MUG", 5, "CARD", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.has("MUG", "MAIN", 9, 2)
+	r.has("CARD", "MAIN", 9, 0)
+	if a := r.order("o1").Sourcing.Allocations; len(a) != 1 || a[0].SKU != "MUG" || a[0].Quantity != 2 {
+		t.Errorf("allocated %+v", a)
 	}
 }
 

@@ -297,6 +297,13 @@ func TestACancellationAtTheChannelIsRememberedOnTheOrder(t *testing.T) {
 	if now := b.head(id); !now.CancelAsked {
 		t.Error("an older snapshot undid the cancellation")
 	}
+	back := bump(t, strings.Replace(later, `"cancelled_at":"2026-03-01T13:00:00Z"`, `"cancelled_at":null`, 1))
+	if got := b.take("e4", []byte(back)); got != inbox.Updated {
+		t.Fatalf("outcome = %s", got)
+	}
+	if now := b.head(id); now.CancelAsked || now.Sequence != h.Sequence+2 {
+		t.Errorf("the channel took it back: %+v", now)
+	}
 }
 
 func TestAnOrderCanceledBeforeWeSawItIsNeverStarted(t *testing.T) {
