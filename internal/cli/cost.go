@@ -40,7 +40,7 @@ func (c costCmd) read(ctx context.Context) (name string, log []byte, err error) 
 		c.Log = functionLogPath(top)
 	}
 	if log, err = os.ReadFile(c.Log); err != nil {
-		return c.Log, nil, fmt.Errorf("reading the functions' log: %w; run first: go run . up --once --orders 20", err)
+		return c.Log, nil, fmt.Errorf("reading the functions' log: %w; run first: go run . up --once --orders 20 --every 10s", err)
 	}
 	return c.Log, log, nil
 }
@@ -57,7 +57,7 @@ func (c costCmd) Run(ctx context.Context, s streams) error {
 	}
 	r, err := cost.Read(bytes.NewReader(log))
 	if err != nil {
-		return fmt.Errorf("%s: %w; run first: go run . up --once --orders 20", name, err)
+		return fmt.Errorf("%s: %w; run first: go run . up --once --orders 20 --every 10s", name, err)
 	}
 	if c.JSON {
 		return printJSON(s.out, r)

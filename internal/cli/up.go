@@ -23,7 +23,8 @@ import (
 type up struct {
 	Once    bool          `help:"End when the orders are closed; exit 0 only if the cross-check holds."`
 	Orders  int           `default:"3" help:"How many orders to place."`
-	Timeout time.Duration `default:"10m" help:"With --once: how long to wait for the orders."`
+	Every   time.Duration `help:"Time between one order and the next; all at once if 0."`
+	Timeout time.Duration `default:"10m" help:"With --once: how long to wait for the orders, from the last on."`
 	Port    int           `help:"Port of the local AWS; a free one if 0."`
 	ERPPort int           `name:"erp-port" help:"Port of the ERP; a free one if 0."`
 	ERP     string        `name:"erp-series" enum:"8.0,7.0" default:"8.0" help:"Series of the Tryton ERP: ${enum}."`
@@ -55,6 +56,9 @@ type watched struct {
 func (c up) Run(ctx context.Context, s streams) error {
 	if c.Orders < 0 || c.Orders > 10_000 {
 		return fmt.Errorf("--orders: %d must be between 0 and 10000", c.Orders)
+	}
+	if c.Every < 0 || c.Every > time.Hour {
+		return fmt.Errorf("--every: %s must be between 0s and 1h", c.Every)
 	}
 	top, err := root()
 	if err != nil {
@@ -169,30 +173,29 @@ func (w *watch) run(ctx context.Context, s streams) error {
 		}
 		w.say.line("faults are in force at storefront, warehouse and ERP; see GET /_control/faults at each")
 	}
-	names := shopifytest.DefaultCatalogue
-	for i := range w.up.Orders {
-		// Baskets vary; every third has several articles.
-		p := shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: names[i%len(names)].SKU, Quantity: int64(1 + i%2)}}}
-		if i%3 == 2 {
-			p.SKUs = append(p.SKUs, shopifytest.PlacedSKU{SKU: names[(i+1)%len(names)].SKU, Quantity: 1}, shopifytest.PlacedSKU{SKU: names[(i+3)%len(names)].SKU, Quantity: 3})
-		}
-		o, err := w.demo.Place(p)
-		if err != nil {
+	var next <-chan time.Time
+	if w.up.Every > 0 {
+		pace := time.NewTicker(w.up.Every)
+		defer pace.Stop()
+		next = pace.C
+	}
+	for len(w.placed) < w.up.Orders && (next == nil || len(w.placed) == 0) {
+		if err := w.place(len(w.placed)); err != nil {
 			return err
 		}
-		w.add(o)
 	}
 	if w.up.Chaos {
 		w.reconcile(ctx)
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(w.up.Timeout)
+	ours := len(w.placed)
+	limit := time.After(w.up.Timeout + w.up.Every*time.Duration(max(w.up.Orders-1, 0)))
 	for {
 		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		if w.up.Once && len(w.done) == len(w.placed) {
+		if w.up.Once && ours == w.up.Orders && len(w.done) == len(w.placed) {
 			return w.end(ctx, s)
 		}
 		select {
@@ -207,9 +210,31 @@ func (w *watch) run(ctx context.Context, s streams) error {
 				w.say.line(fmt.Sprintf("%d of %d orders are not closed after %s; see: go run . exceptions, go run . trace NUMBER", len(w.placed)-len(w.done), len(w.placed), w.up.Timeout))
 				return w.end(ctx, s)
 			}
+		case <-next:
+			if ours < w.up.Orders {
+				if err := w.place(ours); err != nil {
+					return err
+				}
+				ours++
+			}
 		case <-tick.C:
 		}
 	}
+}
+
+// place places our i-th order. Baskets vary; every third has several articles.
+func (w *watch) place(i int) error {
+	names := shopifytest.DefaultCatalogue
+	p := shopifytest.Placement{SKUs: []shopifytest.PlacedSKU{{SKU: names[i%len(names)].SKU, Quantity: int64(1 + i%2)}}}
+	if i%3 == 2 {
+		p.SKUs = append(p.SKUs, shopifytest.PlacedSKU{SKU: names[(i+1)%len(names)].SKU, Quantity: 1}, shopifytest.PlacedSKU{SKU: names[(i+3)%len(names)].SKU, Quantity: 3})
+	}
+	o, err := w.demo.Place(p)
+	if err != nil {
+		return err
+	}
+	w.add(o)
+	return nil
 }
 
 // reconcile finds what lost webhooks did not tell; on AWS the schedule does so
