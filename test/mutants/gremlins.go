@@ -23,7 +23,7 @@ var unleashed = []struct {
 	{"internal/effect", []string{"./internal/document", "./internal/exception"}},
 	{"internal/document", []string{"./internal/exception", "./internal/inbox", "./internal/boot"}},
 	{"internal/flow/order", []string{"./internal/exception", "./internal/boot", "./internal/cli"}},
-	{"internal/flow/shipment", []string{"./internal/exception", "./internal/boot"}},
+	{"internal/flow/shipment", []string{"./internal/flow/order", "./internal/exception", "./internal/boot"}},
 	{"internal/flow/proof", []string{"./internal/boot", "./internal/cli"}},
 }
 

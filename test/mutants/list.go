@@ -7,6 +7,7 @@ const (
 	orderDir    = "internal/flow/order"
 	shipmentDir = "internal/flow/shipment"
 	bootDir     = "internal/boot"
+	stockDir    = "internal/stock"
 	rateDir     = "internal/rate"
 	twinDir     = "internal/dynamo/memory" // held to the same suite as DynamoDB
 	statesDir   = "infra/states"
@@ -126,4 +127,28 @@ var mutants = []mutant{
 		"\"number\": o.Number, \"external_id\": o.ExternalID, \"total\"", "\"number\": o.Number, \"external_id\": o.ExternalID, \"buyer\": r.person.Name, \"total\""}}},
 	{name: "order closed while parcels are open", edits: []edit{{shipmentDir,
 		"if h.State != retail.Shipped || len(open) > 0 {", "if h.State != retail.Shipped {"}}},
+	{name: "outcome recorded under the caller's deadline", test: "./internal/effect", run: ".", edits: []edit{{effectDir,
+		"context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)", "context.WithTimeout(ctx, 5*time.Second)"}}},
+	{name: "unknown outcome settles from its begin", test: "./internal/effect", run: ".", edits: []edit{{effectDir,
+		"rec.Status, rec.SentAt = Unknown, l.Now()", "rec.Status = Unknown"}}},
+	{name: "empty read-backs kept by a decision", test: "./internal/effect", run: ".", edits: []edit{{effectDir,
+		"rec.SentAt, rec.EmptyReads = now, 0\n	}\n	if err := l.update", "rec.SentAt = now\n	}\n	if err := l.update"}}},
+	{name: "repeated count tells nobody", edits: []edit{{stockDir,
+		"Repeated: true}, l.tell(ctx, t, before, f, len(unsure))", "Repeated: true}, l.tell(ctx, t, Move{}, f, min(len(unsure), 0))"}}},
+	{name: "promise short by one told to nobody", test: "./internal/dynamo/memory", run: ".", edits: []edit{{stockDir,
+		"if p.Unreserved >= 0 || p.Reserved == 0 {", "if p.Unreserved >= -1 || p.Reserved == 0 {"}}},
+	{name: "movement known without its source", test: "./internal/dynamo/memory", run: ".", edits: []edit{{stockDir,
+		"m.Connection, m.Document, m.Line, m.Type}", "m.Document, m.Line, m.Type}"}}},
+	{name: "reversal keeps what is damaged", test: "./internal/dynamo/memory", run: ".", edits: []edit{{stockDir,
+		"OnHand: -was.OnHand, Damaged: -was.Damaged,", "OnHand: -was.OnHand, Damaged: was.Damaged,"}}},
+	{name: "goods of a sourced order given to others", test: "./internal/flow/order", run: ".", edits: []edit{{orderDir,
+		"return h.Order == a.head.ID || owner.Open() && owner.State != retail.Received && owner.State != retail.Accepted, nil", "return h.Order == a.head.ID, nil"}}},
+	{name: "one address for all orders of a buyer", test: "./internal/flow/order", run: ".", edits: []edit{{orderDir,
+		"key := ShipToEffect + \"#\" + addressHash(person.Shipping)", "key := ShipToEffect + \"#\" + addressHash(retail.Address{})"}}},
+	{name: "pickup shipped from elsewhere", test: "./internal/flow/order", run: ".", edits: []edit{{orderDir,
+		"		q.Pinned = a.order.PickupLocation\n", ""}}},
+	{name: "kit shipped as one of its components", test: "./internal/flow/order", run: ".", edits: []edit{{shipmentDir,
+		"OnHand: -l.Quantity * a.Quantity / a.Units,", "OnHand: -l.Quantity,"}}},
+	{name: "split order followed at its first warehouse alone", test: "./internal/flow/shipment", run: ".", edits: []edit{{shipmentDir,
+		"len(o.Sourcing.Releases) > 1 {", "len(o.Sourcing.Releases) > 2 {"}}},
 }
