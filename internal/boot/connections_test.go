@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -12,7 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/waybillhq/waybill/internal/credential"
+	"github.com/waybillhq/waybill/internal/dynamo/memory"
 	"github.com/waybillhq/waybill/internal/egress"
+	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow"
+	"github.com/waybillhq/waybill/internal/flow/order"
+	"github.com/waybillhq/waybill/internal/mapping"
 	"github.com/waybillhq/waybill/internal/rate"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -93,5 +99,94 @@ func TestAConnectorLastsWhileItsSettingsAndCredentialAreTheSame(t *testing.T) {
 		if anew := decrypted > before; anew != tc.anew {
 			t.Errorf("%s: opened anew: %t, want %t", tc.name, anew, tc.anew)
 		}
+	}
+}
+
+// several are the configurations of several retailers.
+type several struct {
+	tenancy.Store
+	retailers map[retail.Tenant]tenancy.Retailer
+	sealed    map[retail.Tenant][]byte
+}
+
+func (s *several) Retailer(_ context.Context, t retail.Tenant) (tenancy.Retailer, error) {
+	return s.retailers[t], nil
+}
+
+func (s *several) Credential(_ context.Context, t retail.Tenant, _ string) ([]byte, error) {
+	return s.sealed[t], nil
+}
+
+// Both call their connection erp, and of their ERPs one is paused.
+func TestConnectionsOfOneNameAreTheirRetailersOwn(t *testing.T) {
+	decrypted, now := 0, time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	rows := memory.New(memory.Options{Now: clock, Dice: rand.New(rand.NewPCG(1, 1))})
+	store := &several{retailers: map[retail.Tenant]tenancy.Retailer{}, sealed: map[retail.Tenant][]byte{}}
+	c := &Connections{Store: store, Sealer: credential.Sealer{KMS: oneKey(t, &decrypted), Key: "key"}, Client: egress.New(clock), Now: clock,
+		Rates: &rate.Governor{Store: rows, Now: clock, NewID: func() string { return "id" }}}
+	tenants := map[string]retail.Tenant{}
+	for _, name := range []string{"north", "south"} {
+		tenant, err := retail.ParseTenant(name)
+		if err == nil {
+			store.sealed[tenant], err = c.Sealer.Seal(t.Context(), tenant, "erp", map[string]string{"password": name})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		tenants[name] = tenant
+		store.retailers[tenant] = tenancy.Retailer{Tenant: tenant, Version: 1, Connections: []tenancy.Connection{{ID: "erp", Connector: "tryton",
+			Settings:  json.RawMessage(`{"url":"https://erp.example.com","database":"` + name + `","user":"waybill","company":"Shop Inc.","currency":"USD","warehouse":"WH"}`),
+			Overrides: []mapping.Override{{Document: "order", Direction: "encode", Field: "shipping_method", Value: `"` + name + `"`}}}}}
+	}
+	method := func(name string) string {
+		t.Helper()
+		r, err := c.Retailer(t.Context(), tenants[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := c.Translator(r, r.Connections[0]).Order(t.Context(), mapping.Encode, retail.Order{ShippingMethod: "any"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.ShippingMethod
+	}
+	opened := map[any]bool{}
+	for range 2 {
+		for name, tenant := range tenants {
+			erp, err := c.Open(t.Context(), tenant, "erp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			opened[erp] = true
+			if got := method(name); got != name {
+				t.Errorf("%s's override says %s", name, got)
+			}
+		}
+	}
+	if len(opened) != 2 || decrypted != 2 {
+		t.Errorf("%d connections of %d credentials", len(opened), decrypted)
+	}
+	if _, err := c.Rates.Decide(t.Context(), rate.Key{Tenant: tenants["north"], Connection: "erp"}, func(s *rate.State) bool { s.Paused = &rate.Pause{By: "ann"}; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(t.Context(), tenants["south"], "erp"); err != nil {
+		t.Errorf("south waits for north: %v", err)
+	}
+	erp, err := flow.Port[order.SalesOrders](t.Context(), c, tenants["north"], "erp", "sales orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := erp.FindSalesOrder(t.Context(), retail.Order{Tenant: tenants["north"], ID: "o1"}); fault.Of(err) == nil || fault.Of(err).Class != fault.RateLimited {
+		t.Errorf("asked although it is paused: %v", err)
+	}
+	// A new version is seen within a minute, with its overrides.
+	r := store.retailers[tenants["north"]]
+	r.Version++
+	r.Connections[0].Overrides[0].Value = `"faster"`
+	store.retailers[tenants["north"]] = r
+	now = now.Add(keep)
+	if got := method("north"); got != "faster" {
+		t.Errorf("a minute after an apply the override says %s", got)
 	}
 }

@@ -142,3 +142,40 @@ func TestAStretchThatWasGivenUpOnIsPublished(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyNewEntriesOfATimelineAreEventsOfTheirRetailer(t *testing.T) {
+	changed, head := step(2, "retail.order.closed.v1"), step(3, "retail.order.closed.v1")
+	changed.EventName = "MODIFY"
+	head.Change.NewImage["sk"] = events.NewStringAttribute("HEAD")
+	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
+	var got []eventbus.Event
+	handle := boot.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+		got = append(got, batch...)
+		return nil, nil
+	})
+	if _, err := handle(t.Context(), events.DynamoDBEvent{Records: []events.DynamoDBEventRecord{changed, head, step(1, "retail.order.received.v1")}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].ID != "o1.1" || got[0].Tenant != "north" || got[0].Source != "/waybill/north" || got[0].Subject != "order/o1" || got[0].Sequence != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestABusThatIsAwayLosesNothing(t *testing.T) {
+	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
+	calls := 0
+	handle := boot.Publish(p, func(context.Context, []eventbus.Event) ([]int, error) {
+		if calls++; calls == 2 {
+			return nil, errors.New("down")
+		}
+		return nil, nil
+	})
+	var records []events.DynamoDBEventRecord
+	for i := 1; i <= 25; i++ {
+		records = append(records, step(i, "retail.order.received.v1"))
+	}
+	res, err := handle(t.Context(), events.DynamoDBEvent{Records: records})
+	if f := res.BatchItemFailures; err != nil || len(f) != 1 || f[0].ItemIdentifier != "111" || calls != 2 {
+		t.Errorf("%+v, %v after %d calls", f, err, calls)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/queue"
 )
 
 // Rest makes the step that ends a run that failed: its document is postponed,
@@ -15,8 +16,8 @@ func (p *Platform) Rest(life document.Life, later func(ctx context.Context, t do
 	return func(ctx context.Context, in Failed) error {
 		return p.Task("document-rest", func(ctx context.Context, t document.Task) error {
 			again, err := life.Rest(ctx, t, in.Fault())
-			if err != nil || again == 0 {
-				return err
+			if err != nil || again == 0 || again > queue.MaxDelay {
+				return err // no message waits that long, and none may come before a vendor's time
 			}
 			return later(ctx, t, again)
 		})(ctx, in.Task)

@@ -82,3 +82,57 @@ func TestATaskOverTheCapIsNotBegunAndSaysWhenToComeAgain(t *testing.T) {
 		t.Errorf("another retailer's: %v, begun: %t", err, begun)
 	}
 }
+
+func TestWhatFailsOfABatchComesAgainAfterAWaitThatGrowsAndTheRestIsDone(t *testing.T) {
+	done := 0
+	for attempt, c := range map[int]struct{ asked, hidden time.Duration }{
+		1: {0, 2 * time.Second}, 2: {0, 4 * time.Second}, 9: {0, 512 * time.Second}, 12: {0, 10 * time.Minute}, 3: {5 * time.Minute, 5 * time.Minute}, 4: {5 * time.Hour, time.Hour},
+	} {
+		hidden := map[string]time.Duration{}
+		handle := Batch(quietPlatform(), "f", func(_ context.Context, receipt string, d time.Duration) error {
+			hidden[receipt] = d
+			return errors.New("what cannot be hidden comes again all the same")
+		}, func(_ context.Context, m struct{ Fail bool }) (string, error) {
+			if m.Fail {
+				return "", fault.New(fault.Retryable, fault.Connectivity, "503").After(c.asked)
+			}
+			done++
+			return "done", nil
+		})
+		var in events.SQSEvent
+		for i, body := range []string{`{}`, `{"Fail":true}`, `{`, `{}`} {
+			in.Records = append(in.Records, events.SQSMessage{MessageId: fmt.Sprint("m", i), ReceiptHandle: fmt.Sprint("r", i), Body: body, Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(attempt)}})
+		}
+		done = 0
+		res, err := handle(t.Context(), in)
+		if f := res.BatchItemFailures; err != nil || done != 2 || len(f) != 2 || f[0].ItemIdentifier != "m1" || f[1].ItemIdentifier != "m2" {
+			t.Errorf("attempt %d: %d done, %+v, %v", attempt, done, f, err)
+		}
+		if len(hidden) != 2 || hidden["r1"] != c.hidden {
+			t.Errorf("attempt %d: hidden %v, want %s", attempt, hidden, c.hidden)
+		}
+	}
+}
+
+// A step that took its share of the instance counts once it is over.
+func TestATaskKeepsItsRetailerBusyForAsLongAsItTakes(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	store := memory.New(memory.Options{Now: clock, Dice: rand.New(rand.NewPCG(1, 1))})
+	tenant, err := retail.ParseTenant("loud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := map[int]bool{}
+	for i := range 2 {
+		share := &rate.Share{Store: store, Now: clock, NewID: func() string { return fmt.Sprint("i", i) }, Function: "f", Cap: 1}
+		for range 3 {
+			if capped(share, func(context.Context, document.Task) error { now = now.Add(4 * time.Second); return nil })(t.Context(), document.Task{Tenant: tenant}) != nil {
+				refused[i] = true
+			}
+		}
+	}
+	if refused[0] || !refused[1] {
+		t.Errorf("refused: %v", refused)
+	}
+}
