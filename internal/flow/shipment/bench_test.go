@@ -167,6 +167,15 @@ type warehouse struct {
 	*vendor
 	mu     sync.Mutex
 	listed map[string][]retail.Listed // by the order's id there
+	named  *string                    // what it calls every parcel
+}
+
+func (x *warehouse) DecodeShipment(raw []byte) (retail.Shipment, error) {
+	s, err := x.Connector.DecodeShipment(raw)
+	if x.named != nil {
+		s.ExternalID = *x.named
+	}
+	return s, err
 }
 
 func (x *warehouse) Release(_ context.Context, _ effect.Permit, r retail.Release, _ retail.Person) (effect.Receipt, error) {

@@ -451,3 +451,23 @@ func TestAReplayGivesAParkedParcelThePayloadThatCanBeTakenIn(t *testing.T) {
 		})
 	}
 }
+
+func TestAParcelIsKnownByAnIDOfAtMostSoManyBytes(t *testing.T) {
+	b := newBench(t)
+	o := b.released("1001", goods{"MUG", 2})
+	take := func(name string) string {
+		b.warehouse.named = &name
+		return b.take(fmt.Sprint(len(name), " bytes"), parcel("31", "1001", "94001", goods{"MUG", 1}))
+	}
+	if got := take(strings.Repeat("3", 256)); got != inbox.Accepted || b.head(b.tasks[0].Key()).Parent != o.ID {
+		t.Errorf("256 bytes: %s", got)
+	}
+	for _, name := range []string{"", strings.Repeat("3", 257)} {
+		if got := take(name); got == inbox.Accepted || len(b.tasks) != 1 {
+			t.Errorf("%d bytes: %s", len(name), got)
+		}
+	}
+	if xs := b.opened(); len(xs) != 1 || xs[0].Class != string(fault.Validation) || xs[0].Field != "id" { // the same bytes are one
+		t.Errorf("exceptions %+v", xs)
+	}
+}

@@ -451,6 +451,10 @@ func TestTwoShipmentsOfAnOrderCloseItTogether(t *testing.T) {
 				t.Errorf("state = %s, timeline %v", h.State, b.timeline(o))
 			}
 			b.tells(o, "fulfillment_started", "partially_shipped", "shipped", "invoiced", "shipment_closed", "shipment_closed", "closed")
+			steps, err := b.store.Steps(t.Context(), o)
+			if err != nil || steps[len(steps)-1].Data["shipments"] != "2" {
+				t.Errorf("closed with %v, %v", steps[len(steps)-1].Data, err)
+			}
 			b.vendor.once(t, "fulfillment", 2)
 			b.vendor.once(t, "parcel", 2)
 			b.vendor.once(t, "invoice", 1)
@@ -612,4 +616,81 @@ func TestAShipmentOfThreeHundredLinesIsRecorded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusing is a store that refuses its first commit.
+type refusing struct {
+	document.Store
+	with    error
+	commits int
+}
+
+func (r *refusing) Commit(ctx context.Context, t document.Transaction) error {
+	if r.commits++; r.commits == 1 {
+		return r.with
+	}
+	return r.Store.Commit(ctx, t)
+}
+
+func TestARaceThatWasLostIsRunAgainAndNothingElseIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		with  error
+		again bool
+	}{
+		"another version":                 {fmt.Errorf("committing: %w", document.ErrConflict), true},
+		"a number that was just taken":    {document.ErrRefTaken, true},
+		"a transaction beside another":    {fault.New(fault.Retryable, fault.StateConflict, "in conflict"), true},
+		"a database that is out of reach": {fault.New(fault.Retryable, fault.Connectivity, "503"), false},
+		"what people must decide":         {fault.New(fault.Exception, fault.StateConflict, "no"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.released("1001", goods{"MUG", 2})
+			task := b.announce("31", "1001", "94001", goods{"MUG", 2})
+			p, store := b.phase, &refusing{Store: b.store, with: c.with}
+			p.Life.Store = store
+			err := p.Record(t.Context(), task)
+			if again := err == nil && store.commits == 2; again != c.again || !c.again && (store.commits != 1 || !errors.Is(err, c.with)) {
+				t.Errorf("%d commits, %v", store.commits, err)
+			}
+		})
+	}
+}
+
+func TestAParcelOfAnOrderThatDoesNotSayWhereItsGoodsLieIsTakenFromItsRoutesLocation(t *testing.T) {
+	for name, sourcing := range map[string]*retail.SourcingDecision{"no decision was kept": nil, "a decision without allocations": {}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			k := b.released("1001", goods{"MUG", 2})
+			var o retail.Order
+			b.body(k, &o)
+			o.Sourcing = sourcing
+			h := b.head(k)
+			h.Body++
+			if err := b.phase.Life.Commit(t.Context(), document.Change{Head: h, Body: o}); err != nil {
+				t.Fatal(err)
+			}
+			task := b.announce("31", "1001", "94001", goods{"MUG", 2})
+			b.run(task, b.phase.Record, b.phase.Record)
+			b.stocked("MUG", 98, 0)
+		})
+	}
+}
+
+func TestALineThatShipsNothingIsRefused(t *testing.T) {
+	b := newBench(t)
+	b.released("1001", goods{"MUG", 2})
+	task := b.announce("31", "1001", "94001", goods{"MUG", 2})
+	var s retail.Shipment
+	b.body(task.Key(), &s)
+	s.Lines[0].Quantity = 0
+	h := b.head(task.Key())
+	h.Body++
+	if err := b.phase.Life.Commit(t.Context(), document.Change{Head: h, Body: s}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.isFault(b.phase.Record(t.Context(), task), fault.Permanent, fault.Validation); got.Field != "lines[0].quantity" {
+		t.Errorf("%+v", got)
+	}
+	b.stocked("MUG", 100, 2)
 }
