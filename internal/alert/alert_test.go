@@ -75,6 +75,7 @@ func TestTheRules(t *testing.T) {
 		"credentials of two connections":   {alert.Observation{Exceptions: []document.Exception{parked(acme, "authentication", "erp", "f", noon, sla), parked(acme, "authentication", "shop", "g", noon.Add(time.Second), sla)}}, []want{{alert.Credential, acme, alert.Urgent, 1}, {alert.Credential, acme, alert.Urgent, 1}}},
 		"dead letters":                     {alert.Observation{Letters: []deadletter.Letters{{Queue: "resume", Count: 7, Oldest: noon, Action: "redrive"}}}, []want{{alert.DeadLetter, retail.Partner, alert.Urgent, 7}}},
 		"documents that nothing takes up":  {alert.Observation{Overdue: []document.DueItem{overdue(acme, 6*time.Minute), overdue(acme, 9*time.Minute)}}, []want{{alert.Stuck, acme, alert.Urgent, 2}}},
+		"those of two retailers":           {alert.Observation{Overdue: []document.DueItem{overdue(acme, 9*time.Minute), overdue(beta, 6*time.Minute), overdue(acme, 7*time.Minute)}}, []want{{alert.Stuck, acme, alert.Urgent, 2}, {alert.Stuck, beta, alert.Urgent, 1}}},
 		"documents that are a little late": {alert.Observation{Overdue: []document.DueItem{overdue(acme, 4*time.Minute)}}, nil},
 		"a day with a hole":                {alert.Observation{Exceptions: []document.Exception{{Tenant: acme, ID: "x", Class: "missing_reference", Connection: "shop", Field: "date", Value: "2026-03-01", OpenedAt: noon, DueAt: noon.Add(sla)}}}, []want{{alert.Hole, acme, alert.Urgent, 1}}},
 	} {
@@ -241,8 +242,136 @@ func TestACauseIsToldOnceAndAgainWhenItIsWorseOrLastsOrIsOver(t *testing.T) {
 	}
 }
 
+// Their connections have one name, and so have their causes.
+func TestTheSameCauseOfTwoRetailersIsTwoAlerts(t *testing.T) {
+	b := newBench()
+	o := one(noon)
+	b.run(t, 0, o)
+	other := parked(beta, "mapping", "erp", "f", noon, 4*time.Hour)
+	o.Exceptions = append(o.Exceptions, other)
+	b.run(t, time.Minute, o)
+	b.expect(t, "raised", "raised")
+	for range 5 { // one is over, the other is not
+		b.run(t, time.Minute, alert.Observation{Exceptions: []document.Exception{other}})
+	}
+	b.expect(t, "raised", "raised", "resolved")
+}
+
+func TestALevelThatFellAndRisesAgainIsToldOnce(t *testing.T) {
+	b := newBench()
+	var crowd alert.Observation
+	for range 25 {
+		crowd.Exceptions = append(crowd.Exceptions, parked(acme, "mapping", "erp", "f", noon, 4*time.Hour))
+	}
+	fewer := alert.Observation{Exceptions: crowd.Exceptions[1:]}
+	for range 5 {
+		b.run(t, time.Minute, crowd)
+		b.run(t, time.Minute, fewer)
+	}
+	b.expect(t, "raised")
+}
+
+// What came first may be dealt with; since when the cause is there stays.
+func TestAnAlertSaysHowManyThereAreAndSinceWhen(t *testing.T) {
+	b := newBench()
+	first, second := parked(acme, "mapping", "erp", "f", noon.Add(-time.Hour), 4*time.Hour), parked(acme, "mapping", "erp", "f", noon, 4*time.Hour)
+	for _, xs := range [][]document.Exception{{first}, {first, second}, {second, second, second}} {
+		b.run(t, time.Minute, alert.Observation{Exceptions: xs})
+		all, err := b.store.Alerts(t.Context())
+		if err != nil || len(all) != 1 || all[0].Count != len(xs) || !all[0].FirstAt.Equal(first.OpenedAt) || !all[0].Expires.IsZero() {
+			t.Errorf("%d exceptions: %+v, %v", len(xs), all, err)
+		}
+	}
+	for range 6 {
+		b.run(t, time.Minute, alert.Observation{})
+	}
+	if all := must(b.store.Alerts(t.Context())); all[0].Active() || !all[0].Expires.After(b.now.Add(alert.Keep-10*time.Minute)) {
+		t.Errorf("over: %+v", all)
+	}
+}
+
+func TestAWebhookThatNeverAnswersIsGivenUpOn(t *testing.T) {
+	b := newBench()
+	b.fail = errors.New("HTTP 410")
+	for range 3 * 24 * 12 {
+		b.run(t, 5*time.Minute, one(noon.Add(1000*time.Hour)))
+	}
+	first, attempts := b.posts[0].id, 0
+	for _, p := range b.posts {
+		if p.id == first {
+			attempts++
+		}
+	}
+	if attempts < 20 || attempts > 30 {
+		t.Errorf("%d attempts of the first notice in three days", attempts)
+	}
+}
+
+// rows are an alert store that somebody is faster at once, or that fails once.
+type rows struct {
+	alert.Store
+	before func()
+	fail   error
+}
+
+func (r *rows) SaveAlert(ctx context.Context, a alert.Alert) error {
+	if before := r.before; before != nil {
+		r.before = nil
+		before()
+	}
+	if err := r.fail; err != nil {
+		r.fail = nil
+		return err
+	}
+	return r.Store.SaveAlert(ctx, a)
+}
+
+func TestWhoeverLosesTheRaceForAnAlertTellsNothing(t *testing.T) {
+	b := newBench()
+	o := one(noon)
+	o.At = noon
+	w := b.watch()
+	w.Store = &rows{Store: b.store, before: func() { b.run(t, 0, one(noon)) }}
+	if sum, err := w.Run(t.Context(), o); err != nil || sum.Told != 0 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	b.expect(t, "raised")
+	if len(b.mails) != 1 {
+		t.Errorf("%d mails", len(b.mails))
+	}
+}
+
+func TestAnAlertThatCannotBeStoredKeepsNoOtherFromBeingTold(t *testing.T) {
+	b := newBench()
+	o := one(noon)
+	o.At, o.Letters = noon, []deadletter.Letters{{Queue: "resume", Count: 1, Oldest: noon, Action: "redrive"}}
+	away := errors.New("throttled")
+	w := b.watch()
+	w.Store = &rows{Store: b.store, fail: away}
+	if sum, err := w.Run(t.Context(), o); !errors.Is(err, away) || errors.Is(err, alert.ErrUnsent) || sum.Told != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	b.expect(t, "raised")
+	b.run(t, time.Minute, o)
+	b.expect(t, "raised", "raised")
+}
+
+func TestADestinationThatFailsIsNoFailureOfTheFunction(t *testing.T) {
+	b := newBench()
+	b.fail = errors.New("HTTP 500")
+	o := one(noon)
+	o.At = noon
+	if sum, err := b.watch().Run(t.Context(), o); !errors.Is(err, alert.ErrUnsent) || !errors.Is(err, b.fail) || sum.Failed != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
 func TestWhatCannotBeReadIsNeitherRaisedNorOver(t *testing.T) {
 	b := newBench()
+	unread := one(noon)
+	unread.Blind = []alert.Kind{alert.Stopped} // of part of an index
+	b.run(t, 0, unread)
+	b.expect(t)
 	b.run(t, 0, one(noon))
 	for range 10 {
 		b.run(t, time.Minute, alert.Observation{Blind: []alert.Kind{alert.Stopped}})

@@ -31,6 +31,8 @@ type bench struct {
 	sent               []inbox.Message
 	flow               string
 	readErr, sendErr   error
+	putErr             error
+	closed             bool // the hook is not there
 	stored             []byte
 	knownFlow          bool
 }
@@ -49,7 +51,7 @@ func newBench(t testing.TB) *bench {
 			if b.readErr != nil {
 				return tenancy.Hook{}, b.readErr
 			}
-			if tenant != north || token != "token" {
+			if tenant != north || token != "token" || b.closed {
 				return tenancy.Hook{}, tenancy.ErrNotFound
 			}
 			return tenancy.Hook{Tenant: north, Token: token, Connection: "shop", Connector: "shopify"}, nil
@@ -58,7 +60,7 @@ func newBench(t testing.TB) *bench {
 		Open: func(tenancy.Hook) (any, error) {
 			return shopify.New([]byte(`{"shop":"`+shop+`"}`), nil, nil, func() time.Time { return b.now })
 		},
-		Put: func(_ context.Context, _ string, body []byte) error { b.puts++; b.stored = body; return nil },
+		Put: func(_ context.Context, _ string, body []byte) error { b.puts++; b.stored = body; return b.putErr },
 		Enqueue: func(_ context.Context, flow string, m inbox.Message) (bool, error) {
 			if b.sendErr != nil {
 				return false, b.sendErr
@@ -150,6 +152,47 @@ func TestAnUnknownAddressIsAskedForOnce(t *testing.T) {
 	}
 	if b.reads != 1 {
 		t.Errorf("%d reads", b.reads)
+	}
+}
+
+func TestADeliveryIsHandedOnAsItsConnectionsEvent(t *testing.T) {
+	b := newBench(t)
+	b.deliver("north.token", "orders/create", "secret", []byte(`{"id":1}`))
+	if m := b.sent[0]; m.Tenant.String() != "north" || m.Connection != "shop" || m.Connector != "shopify" || m.Topic != "orders/create" || m.EventID != "w1" || !m.ReceivedAt.Equal(noon) {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Their retailers may have tokens of one name, and a token is a secret.
+func TestAKnownAddressOpensNoOther(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		address string
+		status  int
+	}{{"north.token", 200}, {"north.other", 404}, {"south.token", 404}, {"north.token", 200}} {
+		if out := b.deliver(c.address, "orders/create", "secret", []byte(`{}`)); out.Status != c.status {
+			t.Errorf("%s: %+v", c.address, out)
+		}
+	}
+}
+
+func TestANewHookIsSeenWithinAMinute(t *testing.T) {
+	b := newBench(t)
+	b.closed = true
+	if out := b.deliver("north.token", "orders/create", "secret", []byte(`{}`)); out.Status != http.StatusNotFound {
+		t.Errorf("before it is there: %+v", out)
+	}
+	b.closed, b.now = false, noon.Add(time.Minute)
+	if out := b.deliver("north.token", "orders/create", "secret", []byte(`{}`)); out.Status != http.StatusOK {
+		t.Errorf("after a minute: %+v", out)
+	}
+}
+
+func TestABodyThatIsNotKeptIsNotAcknowledged(t *testing.T) {
+	b := newBench(t)
+	b.putErr = errors.New("throttled")
+	if out := b.deliver("north.token", "orders/create", "secret", make([]byte, inbox.InlineLimit+1)); out.Status != http.StatusServiceUnavailable || len(b.sent) > 0 {
+		t.Errorf("%+v, %d sent", out, len(b.sent))
 	}
 }
 

@@ -704,13 +704,25 @@ func audited(t *testing.T, d Driver) {
 	entry := func(id string, at time.Time) document.Audit {
 		return document.Audit{Tenant: tn, ID: id, At: at, By: "ann", Verb: "exception.retry", Subject: "x1", Reason: "mapped", Data: map[string]string{"document": "o1"}}
 	}
-	first, second := entry("b", Now), entry("a", Now.Add(time.Second))
+	began := Now.Truncate(time.Second) // whole ones are not written shorter than others
+	first, next, second := entry("b", began), entry("c", began.Add(time.Millisecond)), entry("a", began.Add(time.Second))
 	must(t, d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{second}}))
-	must(t, d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{first}}))
+	must(t, d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{first, next}}))
 	got, err := d.Store.Audited(ctx, tn, time.Time{})
 	must(t, err)
-	same(t, "audit", []document.Audit{first, second}, got)
-	if got, err = d.Store.Audited(ctx, tn, Now.Add(time.Millisecond)); err != nil || len(got) != 1 || got[0].ID != "a" {
+	same(t, "audit", []document.Audit{first, next, second}, got)
+	if got, err = d.Store.Audited(ctx, tn, second.At); err != nil || len(got) != 1 || got[0].ID != "a" {
+		t.Errorf("from its time on: %+v, %v", got, err)
+	}
+	other := entry("b", began)
+	other.By = "eve"
+	if err := d.Store.Commit(ctx, document.Transaction{Audit: []document.Audit{other}}); !errors.Is(err, document.ErrConflict) {
+		t.Errorf("what was done is written over: %v", err)
+	}
+	if got, err = d.Store.Audited(ctx, tn, time.Time{}); err != nil || got[0].By != "ann" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err = d.Store.Audited(ctx, tn, began.Add(2*time.Millisecond)); err != nil || len(got) != 1 || got[0].ID != "a" {
 		t.Errorf("from later on: %+v, %v", got, err)
 	}
 	if got, err = d.Store.Audited(ctx, tenant(t, "acme2"), time.Time{}); err != nil || len(got) > 0 {

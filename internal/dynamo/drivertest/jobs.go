@@ -69,6 +69,13 @@ func jobKey(t *testing.T, d Driver) {
 	first.Version, first.State, first.Due = 2, job.Failed, time.Time{}
 	must(t, d.Store.EndJob(t.Context(), first))
 	must(t, d.Store.OpenJob(t.Context(), newJob(tn, "j5", "count:a")))
+	first.Version = 3
+	if err := d.Store.EndJob(t.Context(), first); !errors.Is(err, job.ErrConflict) {
+		t.Errorf("ended without its key: %v", err)
+	}
+	if err := d.Store.OpenJob(t.Context(), newJob(tn, "j6", "count:a")); !errors.As(err, &taken) || taken.ID != "j5" {
+		t.Errorf("another's key was given back: %v", err)
+	}
 }
 
 func jobStarts(t *testing.T, d Driver) {

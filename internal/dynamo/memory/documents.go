@@ -274,10 +274,13 @@ func (s *Store) Exception(ctx context.Context, t retail.Tenant, id string) (docu
 	return detached(x), err
 }
 
+// sortable writes times of one width, so that the order of text is theirs.
+const sortable = "2006-01-02T15:04:05.000000000Z"
+
 // auditing keeps what somebody did.
 func auditing(a document.Audit) operation {
 	a.At, a.Data = stored(a.At), maps.Clone(a.Data)
-	return put(audit, key{a.Tenant.String(), part(a.At.Format(time.RFC3339Nano), a.ID)}, a)
+	return create(audit, key{a.Tenant.String(), part(a.At.Format(sortable), a.ID)}, a, document.ErrConflict)
 }
 
 // Audited lists what people did for a retailer, oldest first, from a time on.

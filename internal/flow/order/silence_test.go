@@ -155,3 +155,61 @@ func TestASilenceIsOneExceptionAndEndsWithTheNextOrder(t *testing.T) {
 		t.Errorf("heard again: %+v", open())
 	}
 }
+
+// The activity of a channel that has been silent for days.
+func silentSince(t *testing.T, last time.Time) (order.Listener, *memory.Store, retail.Tenant) {
+	t.Helper()
+	tn, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := func() time.Time { return last.AddDate(0, 0, 3) }
+	store := memory.New(memory.Options{Now: clock, Dice: rand.New(rand.NewPCG(1, 2))})
+	var a order.Activity
+	a.Heard(days(last.AddDate(0, 0, -20), 21, daily(0, 8, 16))...)
+	a.Last = last
+	if err := store.SetActivity(t.Context(), tn, "shop", a); err != nil {
+		t.Fatal(err)
+	}
+	return order.Listener{Activities: store, Life: document.Life{Store: store, Now: clock, NewID: func() string { return "x" }}}, store, tn
+}
+
+func TestASilenceIsJudgedAfterTheLastPageOnly(t *testing.T) {
+	l, store, tn := silentSince(t, time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC))
+	for _, last := range []bool{false, true} {
+		if err := l.Hear(t.Context(), tn, "shop", listed{}, nil, last); err != nil {
+			t.Fatal(err)
+		}
+		if xs, err := store.OpenExceptions(t.Context(), tn); err != nil || (len(xs) == 1) != last {
+			t.Errorf("last page %t: %v, %v", last, xs, err)
+		}
+	}
+}
+
+func TestASilenceThatSomebodyResolvedStaysAsTheyLeftIt(t *testing.T) {
+	last := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	l, store, tn := silentSince(t, last)
+	hear := func(placed ...time.Time) document.Exception {
+		t.Helper()
+		var page []retail.Listed
+		for _, at := range placed {
+			page = append(page, retail.Listed{Raw: []byte(at.Format(time.RFC3339))})
+		}
+		err := l.Hear(t.Context(), tn, "shop", listed{}, page, true)
+		x, xerr := store.Exception(t.Context(), tn, fmt.Sprintf("silence-shop-%d", last.Unix()))
+		if err = errors.Join(err, xerr); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	x := hear()
+	x.State, x.Resolution = document.Resolved, "a holiday"
+	if err := store.Commit(t.Context(), document.Transaction{Exceptions: []document.Exception{x}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, placed := range [][]time.Time{nil, {last.AddDate(0, 0, 3)}} {
+		if got := hear(placed...); got.State != document.Resolved || got.Resolution != "a holiday" {
+			t.Errorf("%+v", got)
+		}
+	}
+}

@@ -191,6 +191,14 @@ func TestEveryOrderOfADayIsExplainedOrNamed(t *testing.T) {
 		"unparked": {func(id string) {
 			b.know(id, retail.Sourcing, func(h *document.Head) { h.Parked, h.Due = "x2", time.Time{} })
 		}, "which is not open"},
+		"unheld": {func(id string) {
+			b.know(id, retail.Sourcing, func(h *document.Head) { h.Parked, h.Due = "x3", time.Time{} })
+		}, "which is not open"},
+		"other currency": {func(id string) {
+			b.know(id, retail.Closed, nil)
+			b.sold(id, effect.Confirmed)
+			totals["so"+id] = retail.Money{Amount: 1000, Currency: "EUR"}
+		}, "is over 10.00 EUR, not 10.00 USD"},
 		"unsold":     {func(id string) { b.know(id, retail.Released, nil) }, "never confirmed"},
 		"unsure":     {func(id string) { b.know(id, retail.Released, nil); b.sold(id, effect.Unknown) }, "never confirmed"},
 		"not in ERP": {func(id string) { b.know(id, retail.Closed, nil); b.sold(id, effect.Confirmed) }, "is not in the ERP"},
@@ -209,10 +217,10 @@ func TestEveryOrderOfADayIsExplainedOrNamed(t *testing.T) {
 	b.list("day before", day.Add(-time.Second))
 	b.list("day after", day.Add(24*time.Hour))
 	j, r := b.prove("2026-03-01")
-	if j.State != job.Partial || j.Counts.Rejected != int64(len(holes)) || !strings.Contains(j.Summary, "43 of 51 accounted for on 2026-03-01 (UTC)") {
+	if j.State != job.Partial || j.Counts.Rejected != int64(len(holes)) || !strings.Contains(j.Summary, "43 of 53 accounted for on 2026-03-01 (UTC)") {
 		t.Errorf("%+v", j)
 	}
-	if r.Listed != 51 || r.Known != 50 || r.Accounted != 43 || r.Open != 8 || r.ReadBack != 41 || r.States["closed"] != 40 || r.States["parked"] != 1 || r.States["on_its_way"] != 1 || r.States["canceled"] != 1 {
+	if r.Listed != 53 || r.Known != 52 || r.Accounted != 43 || r.Open != 10 || r.ReadBack != 42 || r.States["closed"] != 40 || r.States["parked"] != 1 || r.States["on_its_way"] != 1 || r.States["canceled"] != 1 {
 		t.Errorf("%+v", r)
 	}
 	for _, h := range r.Holes {
@@ -225,7 +233,7 @@ func TestEveryOrderOfADayIsExplainedOrNamed(t *testing.T) {
 		t.Errorf("not found: %v", holes)
 	}
 	rows, err := b.jobs.Rejected(t.Context(), j, 100)
-	if err != nil || len(rows) != 8 {
+	if err != nil || len(rows) != 10 {
 		t.Errorf("rejected %v, %v", rows, err)
 	}
 }
@@ -246,6 +254,14 @@ func TestHolesOfADayThatIsOverAreOneExceptionUntilTheyClose(t *testing.T) {
 	}
 	b.know("1", retail.Canceled, nil)
 	if j, r := b.prove("2026-03-01"); j.State != job.Done || opened() != 0 || r.String() != "1 of 1 accounted for" {
+		t.Errorf("%+v, %d open", j, opened())
+	}
+	b.list("late", day.Add(2*time.Hour)) // the day is told of once more
+	if j, _ := b.prove("2026-03-01"); j.State != job.Partial || opened() != 1 {
+		t.Errorf("%+v, %d open", j, opened())
+	}
+	b.know("late", retail.Canceled, nil)
+	if j, _ := b.prove("2026-03-01"); j.State != job.Done || opened() != 0 {
 		t.Errorf("%+v, %d open", j, opened())
 	}
 	b.list("2", noon.Add(-time.Hour)) // today is not over
@@ -324,5 +340,74 @@ func TestAProofGoesOnWhereItWas(t *testing.T) {
 	must(t, err)
 	if j.State != job.Done || j.Counts.Total != 70 || j.Counts.Applied != 70 || !strings.Contains(j.Summary, "70 of 70") {
 		t.Errorf("%+v", j)
+	}
+}
+
+func TestADayOnWhichClocksAreTurnedIsShorter(t *testing.T) {
+	b := open(t)
+	b.zone, b.now = "America/New_York", time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	begins := time.Date(2026, 3, 8, 5, 0, 0, 0, time.UTC) // and the next day at four
+	for id, placed := range map[string]time.Time{"in it": begins.Add(23*time.Hour - time.Second), "after it": begins.Add(23 * time.Hour)} {
+		b.list(id, placed)
+		b.know(id, retail.Canceled, nil)
+	}
+	if j, r := b.prove("2026-03-08"); j.State != job.Done || r.Listed != 1 || r.To.Sub(r.From) != 23*time.Hour {
+		t.Errorf("%+v\n%+v", j, r)
+	}
+}
+
+// The second part is at work after midnight, and an order arrives meanwhile.
+func TestAProofStaysWithItsDayAndLooksTwiceAtAHole(t *testing.T) {
+	b := open(t)
+	b.now = day.Add(24*time.Hour - time.Minute)
+	for i := range 20 {
+		b.list(fmt.Sprint(i), day.Add(time.Hour))
+		if i > 0 {
+			b.know(fmt.Sprint(i), retail.Canceled, nil)
+		}
+	}
+	kind, parts := b.jobs.Kinds["proof"], 0
+	work := kind.Part
+	kind.Part = func(ctx context.Context, j job.Job) (job.Part, error) {
+		if parts++; parts == 2 {
+			b.now = b.now.Add(5 * time.Minute)
+			b.know("0", retail.Canceled, nil)
+		}
+		return work(ctx, j)
+	}
+	b.jobs.Kinds["proof"] = kind
+	if j, r := b.prove("today"); parts != 2 || j.State != job.Done || r.Date != "2026-03-01" || r.String() != "20 of 20 accounted for" {
+		t.Errorf("%d parts, %+v\n%+v", parts, j, r)
+	}
+}
+
+func TestALookAtAProofIsKeptNowhereAndTellsNobody(t *testing.T) {
+	b := open(t)
+	b.list("1", day.Add(time.Hour))
+	j, err := b.jobs.Start(t.Context(), job.Request{Tenant: b.tenant, Kind: "proof", DryRun: true, Params: map[string]string{"connection": "shop", "date": "2026-03-01"}})
+	must(t, err)
+	_, err = b.jobs.Run(t.Context(), j.Task())
+	must(t, err)
+	j, err = b.store.Job(t.Context(), b.tenant, j.ID)
+	must(t, err)
+	all, err := b.store.Proofs(t.Context(), b.tenant, "shop", 1)
+	xs, xerr := b.store.OpenExceptions(t.Context(), b.tenant)
+	if err = errors.Join(err, xerr); err != nil || j.State != job.Partial || len(all)+len(xs) > 0 {
+		t.Errorf("%+v, %v; kept %v, told %v", j, err, all, xs)
+	}
+}
+
+func TestTheHolesOfTwoChannelsAreTwoExceptions(t *testing.T) {
+	b := open(t)
+	b.list("1", day.Add(time.Hour))
+	for _, connection := range []string{"shop", "shop2"} {
+		j, err := b.jobs.Start(t.Context(), job.Request{Tenant: b.tenant, Kind: "proof", Params: map[string]string{"connection": connection, "date": "2026-03-01"}})
+		must(t, err)
+		_, err = b.jobs.Run(t.Context(), j.Task())
+		must(t, err)
+	}
+	xs, err := b.store.OpenExceptions(t.Context(), b.tenant)
+	if err != nil || len(xs) != 2 || xs[0].Connection == xs[1].Connection {
+		t.Errorf("%+v, %v", xs, err)
 	}
 }
