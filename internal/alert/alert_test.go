@@ -290,20 +290,45 @@ func TestAnAlertSaysHowManyThereAreAndSinceWhen(t *testing.T) {
 	}
 }
 
+// A cause that lasts is told again, and so is its end, for about a day.
 func TestAWebhookThatNeverAnswersIsGivenUpOn(t *testing.T) {
 	b := newBench()
+	b.run(t, 0, one(noon))
 	b.fail = errors.New("HTTP 410")
-	for range 3 * 24 * 12 {
-		b.run(t, 5*time.Minute, one(noon.Add(1000*time.Hour)))
+	for range 4 * 24 * 12 {
+		b.run(t, 5*time.Minute, alert.Observation{})
 	}
-	first, attempts := b.posts[0].id, 0
+	if n := len(b.posts) - 1; n != 28 {
+		t.Errorf("%d attempts in four days", n)
+	}
+	if all := must(b.store.Alerts(t.Context())); all[0].Notice.Webhook.State != alert.GivenUp || all[0].Notice.Mail.State != alert.Delivered {
+		t.Errorf("%+v", all[0].Notice)
+	}
+}
+
+func TestACredentialIsOneAlertWhateverItHoldsUpNow(t *testing.T) {
+	b := newBench()
+	first, second := parked(acme, "authentication", "erp", "f", noon, time.Hour), parked(acme, "authentication", "erp", "g", noon.Add(time.Second), time.Hour)
+	b.run(t, 0, alert.Observation{Exceptions: []document.Exception{first, second}})
+	for range 6 { // what failed first was retried
+		b.run(t, time.Minute, alert.Observation{Exceptions: []document.Exception{second}})
+	}
+	b.expect(t, "raised")
+}
+
+func TestWhatIsNoRetailersNamesNone(t *testing.T) {
+	b := newBench()
+	o := one(noon)
+	o.Letters = []deadletter.Letters{{Queue: "resume", Count: 1, Oldest: noon, Action: "redrive"}}
+	b.run(t, 0, o)
 	for _, p := range b.posts {
-		if p.id == first {
-			attempts++
+		var m struct{ Data map[string]any }
+		if err := json.Unmarshal(p.body, &m); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if attempts < 20 || attempts > 30 {
-		t.Errorf("%d attempts of the first notice in three days", attempts)
+		if tn, named := m.Data["tenant"]; named != (m.Data["kind"] == string(alert.Stopped)) || named && tn != "acme" {
+			t.Errorf("%s", p.body)
+		}
 	}
 }
 
