@@ -357,12 +357,12 @@ func (a *allocation) yield(ctx context.Context, picks []rules.Pick) error {
 	if err != nil {
 		return fmt.Errorf("reading who decided: %w", err)
 	}
+	if h.State == retail.Accepted && h.Open() {
+		return nil // nothing yet; the next run looks at what is held
+	}
 	var o retail.Order
 	if err := a.Life.Store.Body(ctx, h.Key, h.Body, &o); err != nil {
 		return fmt.Errorf("reading what was decided: %w", err)
-	}
-	if h.State == retail.Accepted && h.Open() {
-		return nil // nothing yet; the next run looks at what is held
 	}
 	var back []stock.Item
 	for _, p := range picks {
