@@ -406,6 +406,138 @@ func TestADraftOfAnOlderVersionIsNotApplied(t *testing.T) {
 	}
 }
 
+func TestAnAppliedDraftIsCurrentAndGone(t *testing.T) {
+	b := newBench(t)
+	_, err := b.book.Draft(t.Context(), b.strict("shop", mapping.SKU), false, []mapping.Entry{decodes("A", "B")})
+	must(t, err)
+	m, err := b.book.Apply(t.Context(), b.edit("shop", mapping.SKU))
+	must(t, err)
+	if current, err := b.book.Current(t.Context(), b.acme, "shop", mapping.SKU); err != nil || current.Version != m.Version || !current.Strict {
+		t.Errorf("%+v, %v", current, err)
+	}
+	if _, err := b.store.MapDraft(t.Context(), b.acme, "shop", mapping.SKU); !errors.Is(err, mapping.ErrNotFound) {
+		t.Errorf("the draft: %v", err)
+	}
+}
+
+func TestAMapStaysStrictUntilSomebodySaysOtherwise(t *testing.T) {
+	b := newBench(t)
+	b.set(b.strict("shop", mapping.SKU), decodes("A", "B"))
+	if m := b.set(b.edit("shop", mapping.SKU), decodes("C", "D")); !m.Strict {
+		t.Error("an entry more, and it is strict no longer")
+	}
+	e, no := b.edit("shop", mapping.SKU), false
+	e.Strict = &no
+	if m := b.set(e); m.Strict {
+		t.Error("it is strict although somebody said otherwise")
+	}
+}
+
+// Both call their channel shop and read through one warm function.
+func TestMapsAndDraftsAreTheirRetailersOwn(t *testing.T) {
+	b := newBench(t)
+	other, err := retail.ParseTenant("beta")
+	must(t, err)
+	b.set(b.edit("shop", mapping.SKU), decodes("MUG", "ACME-MUG"))
+	mine := b.translator("shop")
+	theirs := *mine
+	theirs.Tenant = other
+	for range 2 {
+		for _, c := range []struct {
+			by   *mapping.Translator
+			want string
+		}{{mine, "ACME-MUG"}, {&theirs, "MUG"}} {
+			if o, err := c.by.Order(t.Context(), mapping.Decode, order()); err != nil || o.Lines[0].SKU != c.want {
+				t.Errorf("%s reads %s, %v", c.by.Tenant, o.Lines[0].SKU, err)
+			}
+		}
+	}
+	proposed := mapping.Proposed{Store: b.store, Draft: mapping.Map{Tenant: other, Connection: "shop", Kind: mapping.SKU, Version: 9}}
+	if list, err := proposed.Maps(t.Context(), b.acme, "shop"); err != nil || len(list) != 1 || list[0].Version != 1 {
+		t.Errorf("with another's draft: %+v, %v", list, err)
+	}
+}
+
+// Whatever was stored after the version that names it, or not at all.
+func TestAPieceThatIsMissingIsNoEmptyOne(t *testing.T) {
+	b := newBench(t)
+	m := b.set(b.edit("shop", mapping.SKU), decodes("MUG", "ACME-MUG"))
+	m.Version, m.Decode.Pieces = 2, []string{"gone"}
+	must(t, b.store.PutMap(t.Context(), m))
+	if _, err := b.translator("shop").Order(t.Context(), mapping.Decode, order()); err == nil || fault.KindOf(err) != fault.Retryable {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestAStrictMapWithoutEntriesHasNothing(t *testing.T) {
+	b := newBench(t)
+	b.set(b.strict("shop", mapping.SKU))
+	for _, d := range []mapping.Direction{mapping.Decode, mapping.Encode} {
+		if _, err := b.translator("shop").Order(t.Context(), d, order()); fault.Of(err) == nil || fault.Of(err).Class != fault.Mapping {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+}
+
+func TestWhatAChannelSaysOfAPaymentIsNotSaidToOthers(t *testing.T) {
+	b := newBench(t)
+	tr := b.translator("erp")
+	tr.Fixed = map[mapping.Kind]mapping.Fixed{mapping.Payment: {Decode: map[string]string{"paid": "bezahlt"}, Encode: map[string]string{"paid": "bezahlt"}}}
+	for d, want := range map[mapping.Direction]string{mapping.Decode: "bezahlt", mapping.Encode: "paid"} {
+		if o, err := tr.Order(t.Context(), d, order()); err != nil || o.FinancialStatus != want {
+			t.Errorf("%s: %s, %v", d, o.FinancialStatus, err)
+		}
+	}
+}
+
+func TestManyDocumentsThatLackAValueLookForItOnceASecond(t *testing.T) {
+	b := newBench(t)
+	b.set(b.strict("shop", mapping.SKU), decodes("CUP", "ACME-CUP"))
+	tr := b.translator("shop")
+	for range 20 {
+		if _, err := tr.Order(t.Context(), mapping.Decode, order()); err == nil {
+			t.Fatal("a value that a strict map lacks passes")
+		}
+	}
+	if b.store.lists > 2+1 { // the book's look, and the reader's twice
+		t.Errorf("%d looks", b.store.lists)
+	}
+}
+
+func TestOnlyWhatWaitsForAMappingIsLetGoOn(t *testing.T) {
+	b := newBench(t)
+	w := mapping.Waiting{Tenant: b.acme, Connection: "erp", Kind: mapping.SKU, Value: "MUG", Channels: []string{"shop"}}
+	for name, c := range map[string]struct {
+		x     document.Exception
+		waits bool
+	}{
+		"read from the system":        {document.Exception{Connection: "erp", Class: "mapping", Field: "lines[0].sku"}, true},
+		"written to it":               {document.Exception{Connection: "shop", Class: "mapping", Field: "erp:lines[3].sku"}, true},
+		"written to another":          {document.Exception{Connection: "shop", Class: "mapping", Field: "warehouse:lines[3].sku"}, false},
+		"of a channel that goes by":   {document.Exception{Connection: "shop2", Class: "mapping", Field: "lines[0].sku"}, false},
+		"of another field":            {document.Exception{Connection: "erp", Class: "mapping", Field: "carrier"}, false},
+		"stopped by something else":   {document.Exception{Connection: "erp", Class: "inventory_shortage", Field: "lines[0].sku"}, false},
+		"of a value like it, not cut": {document.Exception{Connection: "erp", Class: "mapping", Field: "lines[0].sku", Value: "MU"}, false},
+	} {
+		c.x.Tenant = b.acme
+		if c.x.Value == "" {
+			c.x.Value = "MUG"
+		}
+		if got := w.Match(c.x); got != c.waits {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestTwoTranslationsDifferByWhatTheySayNotByHowTheyWereMade(t *testing.T) {
+	a, c := order(), order()
+	a.Notes, c.Lines[1].SKU = []string{"sku map (version 1) changed 1 values"}, "ACME-CUP"
+	got, err := mapping.Diff(a, c)
+	if want := []mapping.Difference{{Field: "lines[1].sku", Was: "CUP", Is: "ACME-CUP"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestNoMapEverChangesMoneyOrQuantities(t *testing.T) {
 	b := newBench(t)
 	rapid.Check(t, func(t *rapid.T) {
