@@ -11,6 +11,9 @@ const (
 	rateDir     = "internal/rate"
 	twinDir     = "internal/dynamo/memory" // held to the same suite as DynamoDB
 	statesDir   = "infra/states"
+	deskDir     = "internal/exception"
+	jobDir      = "internal/job"
+	alertDir    = "internal/alert"
 )
 
 var mutants = []mutant{
@@ -151,4 +154,50 @@ var mutants = []mutant{
 		"OnHand: -l.Quantity * a.Quantity / a.Units,", "OnHand: -l.Quantity,"}}},
 	{name: "split order followed at its first warehouse alone", test: "./internal/flow/shipment", run: ".", edits: []edit{{shipmentDir,
 		"len(o.Sourcing.Releases) > 1 {", "len(o.Sourcing.Releases) > 2 {"}}},
+	{name: "parked document taken up by a late message", test: "./internal/document", run: ".", edits: []edit{{documentDir,
+		"if !h.Open() || h.Parked != \"\" || !fits(h) {", "if !h.Open() || !fits(h) {"}}},
+	{name: "part of the due index never swept", test: "./internal/document", run: ".", edits: []edit{{documentDir,
+		"	now := l.Now()\n	for shard := range Shards {", "	now := l.Now()\n	for shard := range Shards - 1 {"}}},
+	{name: "payload left under another retailer's prefix", test: "./internal/inbox", run: ".", edits: []edit{{inboxDir,
+		"!strings.HasPrefix(d.Blob, RawPrefix(d.in.Class, d.Tenant)) {", "!strings.HasPrefix(d.Blob, \"raw/\"+d.in.Class+\"/\") {"}}},
+	{name: "payload's exception shared by two connections", test: "./internal/inbox", run: ".", edits: []edit{{inboxDir,
+		"Hash([]byte(d.Connection+\"\\x00\"+k.ID", "Hash([]byte(k.ID"}}},
+	{name: "replay answers another's exception", test: "./internal/inbox", run: ".", edits: []edit{{inboxDir,
+		"return d.Exception != \"\" && h.Parked == d.Exception", "return d.Exception != \"\""}}},
+	{name: "payload's bucket away: parked", test: "./internal/inbox", run: ".", edits: []edit{{inboxDir,
+		"if fault.KindOf(unreadable) == fault.Retryable {", "if fault.KindOf(unreadable) == \"\" {"}}},
+	{name: "edit written over another's", test: "./internal/exception", run: ".", edits: []edit{{deskDir,
+		"return \"-\" + inbox.Hash(payload) + \".json\"", "return \"-\" + inbox.Hash(nil) + \".json\""}}},
+	{name: "decision and its audit entry apart", test: "./internal/exception", run: ".", edits: []edit{{deskDir,
+		"		if err = d.Store.Commit(ctx, tx); err == nil {", "		audit := tx.Audit\n		tx.Audit = nil\n		if err = d.Store.Commit(ctx, tx); err == nil {\n			_ = d.Store.Commit(ctx, document.Transaction{Audit: audit})"}}},
+	{name: "stock kept by an order that a person canceled", test: "./internal/exception", run: ".", edits: []edit{{deskDir,
+		"if h.State == retail.Sourcing || h.State == retail.Accepted {", "if h.State == retail.Sourcing {"}}},
+	{name: "slice of a job outlives its function", test: "./internal/job", run: ".", edits: []edit{{jobDir,
+		"j.Lease, end = d, d.Add(-reserve)", "j.Lease, end = d, d"}}},
+	{name: "job resumed without its key", test: "./internal/job", run: ".", edits: []edit{{jobDir,
+		"			write = r.Store.OpenJob\n", ""}}},
+	{name: "tokens given back and used again", test: "./internal/rate", run: ".", edits: []edit{{rateDir,
+		"	gate.lease = Lease{}\n	now := gate.g.Now()\n", "	now := gate.g.Now()\n"}}},
+	{name: "circuit closed by a caller's own failure", test: "./internal/rate", run: ".", edits: []edit{{rateDir,
+		"	case err != nil && f == nil: // the caller's own\n", ""}}},
+	{name: "connections of two retailers opened as one", test: "./internal/boot", run: ".", edits: []edit{{bootDir,
+		"	key, now := openKey{t, connection}, c.Now()\n", "	key, now := openKey{connection: connection}, c.Now()\n"}}},
+	{name: "message before a vendor's long wait is over", test: "./internal/boot", run: ".", edits: []edit{{bootDir,
+		"again == 0 || again > queue.MaxDelay {", "again == 0 || again > 1000*queue.MaxDelay {"}}},
+	{name: "task that died is parked", test: "./internal/boot", run: ".", edits: []edit{{bootDir,
+		"fault.New(fault.Retryable, fault.Internal, \"the task ended with %s\", c.Error)", "fault.New(fault.Permanent, fault.Internal, \"the task ended with %s\", c.Error)"}}},
+	{name: "alerts of two retailers told as one", test: "./internal/alert", run: ".", edits: []edit{{alertDir,
+		"[]string{string(s.Kind), s.Tenant.String(), s.Cause}", "[]string{string(s.Kind), s.Cause}"}}},
+	{name: "loser of an alert's race tells too", test: "./internal/alert", run: ".", edits: []edit{{alertDir,
+		"		return false, nil // another sender has it\n", ""}}},
+	{name: "listing begins where the last one began", test: "./internal/flow/order", run: "Listing|Listed", edits: []edit{{orderDir,
+		"	at.Since = at.Since.Add(-overlap)\n", ""}}},
+	{name: "watermark moved before the listing was taken in", test: "./internal/flow/order", run: "Listing|Listed", edits: []edit{{orderDir,
+		"		if p.Done && !idle {", "		if !idle {"}}},
+	{name: "day of a proof is always 24 hours", test: "./internal/flow/proof", run: ".", edits: []edit{{"internal/flow/proof",
+		"return at, from, from.AddDate(0, 0, 1), nil", "return at, from, from.Add(24 * time.Hour), nil"}}},
+	{name: "hook found by its token alone", test: "./internal/hook", run: ".", edits: []edit{{"internal/hook",
+		"key, now := t.String()+\".\"+token, r.Now()", "key, now := token, r.Now()"}}},
+	{name: "maps of two retailers read as one", test: "./internal/mapping", run: "Own", edits: []edit{{"internal/mapping",
+		"key, now := owner{t, connection}, r.Now()", "key, now := owner{connection: connection}, r.Now()"}}},
 }
