@@ -174,3 +174,15 @@ func TestPartsOfASecondAreWholeOnes(t *testing.T) {
 		}
 	}
 }
+
+// A rule's dead letter says in an attribute which function it could not invoke.
+func TestADeadLetterKeepsItsAttributes(t *testing.T) {
+	c, q, url := opened(t, nil)
+	_, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("{}"),
+		MessageAttributes: map[string]types.MessageAttributeValue{"TARGET_ARN": {DataType: aws.String("String"), StringValue: aws.String("arn:f")}}})
+	must(t, err)
+	got, err := q.Take(t.Context(), url, 10, time.Minute)
+	if err != nil || len(got) != 1 || got[0].Attributes["TARGET_ARN"] != "arn:f" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
