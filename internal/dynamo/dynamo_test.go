@@ -12,12 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
+	"github.com/waybillhq/waybill/internal/alert"
 	"github.com/waybillhq/waybill/internal/awsfault"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo"
 	"github.com/waybillhq/waybill/internal/dynamo/drivertest"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/inbox"
+	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/local/deploy"
 	"github.com/waybillhq/waybill/internal/local/localtest"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -227,5 +229,42 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An event is known for longer than its message can come again: from its queue
+// for two weeks, and from the dead letters for two more.
+func TestWhatIsKeptForAWhileSaysUntilWhen(t *testing.T) {
+	cfg, tables := deployed(t)
+	s, db, ctx, now := dynamo.New(cfg, tables), dynamodb.NewFromConfig(cfg), t.Context(), drivertest.Now
+	tenant, err := retail.ParseTenant("acme")
+	if err == nil {
+		_, err = s.Begin(ctx, tenant, "shop", "e1", "h", now, now.Add(time.Minute))
+	}
+	j := job.Job{Tenant: tenant, ID: "j1", Key: "k", State: job.Waiting}
+	if err == nil {
+		err = s.OpenJob(ctx, j)
+	}
+	j.Version, j.State, j.Expires = 1, job.Done, now.Add(48*time.Hour)
+	if err == nil {
+		err = s.EndJob(ctx, j)
+	}
+	if err == nil {
+		err = s.SaveAlert(ctx, alert.Alert{Fingerprint: "f", Expires: now.Add(72 * time.Hour)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, least := range map[string]time.Duration{tables.Inbox: 28 * 24 * time.Hour, tables.Jobs: 48 * time.Hour, tables.Exceptions: 72 * time.Hour} {
+		out, err := db.Scan(ctx, &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
+		if err != nil || len(out.Items) != 1 {
+			t.Fatalf("%s: %d items, %v", table, len(out.Items), err)
+		}
+		var kept struct {
+			Until int64 `dynamodbav:"expires_at"`
+		}
+		if err := attributevalue.UnmarshalMap(out.Items[0], &kept); err != nil || kept.Until < now.Add(least).Unix() || kept.Until > now.Add(least+30*24*time.Hour).Unix() {
+			t.Errorf("%s: kept until %d, %v", table, kept.Until, err)
+		}
 	}
 }
