@@ -371,18 +371,25 @@ func TestAPickupIsTakenFromWhereItIsPickedUp(t *testing.T) {
 }
 
 func TestOnlyWhatIsToBeShippedIsReserved(t *testing.T) {
-	r := newRuled(t, two, map[string]map[string]int64{"MAIN": {"MUG": 9, "CARD": 9}, "CITY": {}})
+	p := two
+	p.Products = []rules.Product{{SKU: "KIT", Components: []rules.Component{{SKU: "CUP", Quantity: 2}}}}
+	r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9, "CARD": 9, "HAT": 9, "CUP": 9}, "CITY": {}})
 	err := r.phase().Allocate(t.Context(), r.acceptAs("o1", retail.Person{Name: "Ann"}, func(o *retail.Order) {
-		o.Lines[1].RequiresShipping = false
 		o.Lines[0].Quantities = retail.Quantities{Ordered: 5, Canceled: 3, Unallocated: 2}
-	}, "MUG", 5, "CARD", 1))
+		o.Lines[1].RequiresShipping = false
+		o.Lines[2].Quantities = retail.Quantities{Ordered: 4, Canceled: 4}
+		o.Lines[3].Quantities = retail.Quantities{Ordered: 4, Canceled: 1, Unallocated: 3}
+	}, "MUG", 5, "CARD", 1, "HAT", 4, "KIT", 4))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.has("MUG", "MAIN", 9, 2)
 	r.has("CARD", "MAIN", 9, 0)
-	if a := r.order("o1").Sourcing.Allocations; len(a) != 1 || a[0].SKU != "MUG" || a[0].Quantity != 2 {
-		t.Errorf("allocated %+v", a)
+	r.has("HAT", "MAIN", 9, 0)
+	r.has("CUP", "MAIN", 9, 6)
+	want := []retail.Allocation{{Line: "1", SKU: "MUG", Location: "MAIN", Warehouse: "warehouse", Quantity: 2, Units: 2}, {Line: "4", SKU: "CUP", Location: "MAIN", Warehouse: "warehouse", Quantity: 6, Units: 3}}
+	if got := r.order("o1").Sourcing.Allocations; !slices.Equal(got, want) {
+		t.Errorf("allocated %+v", got)
 	}
 }
 
@@ -553,5 +560,103 @@ func TestALargeOrderIsTakenWholeOrGivenBack(t *testing.T) {
 	}
 	for n := range 120 {
 		r.has(fmt.Sprint("S", n), "MAIN", 5, 2)
+	}
+}
+
+// watched counts what is asked of a store of stock, and may refuse reservations.
+type watched struct {
+	stock.Store
+	looks, takes, wants int
+	refuse              error
+}
+
+func (s *watched) Candidates(ctx context.Context, t retail.Tenant, order string, items []stock.Item, locations []string) ([]stock.Position, []stock.Hold, error) {
+	s.looks++
+	return s.Store.Candidates(ctx, t, order, items, locations)
+}
+
+func (s *watched) Holds(ctx context.Context, t retail.Tenant, sku, order string) ([]stock.Hold, error) {
+	s.looks++
+	return s.Store.Holds(ctx, t, sku, order)
+}
+
+func (s *watched) Want(ctx context.Context, t retail.Tenant, order string, demand []stock.Demand) error {
+	s.wants++
+	return s.Store.Want(ctx, t, order, demand)
+}
+
+func (s *watched) Reserve(ctx context.Context, t retail.Tenant, order string, items []stock.Item, now time.Time) error {
+	if s.takes++; s.refuse != nil {
+		return s.refuse
+	}
+	return s.Store.Reserve(ctx, t, order, items, now)
+}
+
+func TestOnlyAChoiceIsLookedAt(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*rules.Policy)
+		run    int64
+		looks  bool
+	}{
+		"the one location":                   {func(*rules.Policy) {}, 1, false},
+		"the one location, which keeps some": {func(p *rules.Policy) { p.Locations[0].SafetyStock = 3 }, 1, false},
+		"a location with so many a day":      {func(p *rules.Policy) { p.Locations[0].DailyOrders = 5 }, 1, true},
+		"what may be promised beyond it":     {func(p *rules.Policy) { p.Sourcing.Backorder = true }, 1, true},
+		"two locations":                      {func(p *rules.Policy) { p.Locations = append(p.Locations, rules.Location{Code: "CITY"}) }, 1, true},
+		"a run after another":                {func(*rules.Policy) {}, 2, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := at("MAIN")
+			c.change(&p)
+			r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}})
+			task := r.accept("o1", "MUG", 2)
+			if c.run > 1 {
+				h, err := r.store.Head(t.Context(), task.Key())
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.Run, task.Run = c.run, c.run
+				if err := r.life().Commit(t.Context(), document.Change{Head: h}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f, s := r.phase(), &watched{Store: r.store}
+			f.Stock = s
+			if err := f.Allocate(t.Context(), task); err != nil {
+				t.Fatal(err)
+			}
+			if (s.looks > 0) != c.looks || s.takes != 1 || (s.wants > 0) != (c.run > 1) {
+				t.Errorf("looked %d times, reserved %d times, forgot %d demands", s.looks, s.takes, s.wants)
+			}
+			r.has("MUG", "MAIN", 9, 2)
+			if r.order("o1").Sourcing.Backordered {
+				t.Error("it is there and not waited for")
+			}
+		})
+	}
+}
+
+func TestRacesAreLostOnlySoOften(t *testing.T) {
+	for name, c := range map[string]struct{ attempts, want int }{"by rule": {2, 2}, "by default": {0, rules.DefaultAttempts}} {
+		t.Run(name, func(t *testing.T) {
+			p := two
+			p.Sourcing.Attempts = c.attempts
+			r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}, "CITY": {"MUG": 9}})
+			f, s := r.phase(), &watched{Store: r.store, refuse: &stock.Short{SKU: "MUG", Location: "MAIN"}}
+			f.Stock = s
+			err := f.Allocate(t.Context(), r.accept("o1", "MUG", 2))
+			if x := fault.Of(err); x == nil || x.Class != fault.InventoryShortage || s.takes != c.want {
+				t.Errorf("reserved %d times, want %d: %v", s.takes, c.want, err)
+			}
+			lost := 0
+			for _, v := range r.order("o1").Sourcing.Considered {
+				if v.Rule == rules.RuleRace {
+					lost++
+				}
+			}
+			if lost != c.want {
+				t.Errorf("%d races are told of", lost)
+			}
+		})
 	}
 }
