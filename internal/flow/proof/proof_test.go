@@ -411,3 +411,17 @@ func TestTheHolesOfTwoChannelsAreTwoExceptions(t *testing.T) {
 		t.Errorf("%+v, %v", xs, err)
 	}
 }
+
+func TestAResultReadsWell(t *testing.T) {
+	for _, c := range []struct {
+		accounted, listed int64
+		want              string
+	}{
+		{0, 0, "0 of 0 accounted for"}, {100, 999, "100 of 999 accounted for"}, {1000, 12431, "1,000 of 12,431 accounted for"},
+		{123456, 1234567, "123,456 of 1,234,567 accounted for"},
+	} {
+		if got := (proof.Result{Accounted: c.accounted, Listed: c.listed}).String(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
