@@ -79,6 +79,9 @@ type Report struct {
 // line is what a function logs of one invocation.
 type line struct {
 	Function string      `json:"msg"`
+	Tenant   string      `json:"tenant"`
+	Document string      `json:"document"`
+	Run      int64       `json:"run"`
 	Outcome  string      `json:"outcome"`
 	Events   int         `json:"events"`
 	Asked    meter.Count `json:"asked"`
@@ -91,6 +94,16 @@ var scheduled = []string{"order-reconcile", "document-sweep", "alert-send", "job
 func machineTask(function string) bool {
 	return strings.HasPrefix(function, "fulfillment-") || function == "document-rest" ||
 		(strings.HasPrefix(function, "shipment-") && function != "shipment-intake")
+}
+
+// Branches are the tasks that a machine runs at the same time: of a run it waits
+// for the longest.
+var Branches = []string{"shipment-confirm", "shipment-invoice"}
+
+// execution names one run of a document's machine.
+type execution struct {
+	tenant, document string
+	run              int64
 }
 
 // told is what a log has told of the invocations that orders caused.
@@ -157,7 +170,7 @@ func Read(log io.Reader) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	calls := map[string]float64{}
+	calls, longest := map[string]float64{}, map[execution]float64{}
 	var readUnits, writeUnits, invocations, webhooks, events, bytesLogged, gigabyteSeconds, machineSeconds float64
 	for i, weight := range weights(lines) {
 		l := lines[i]
@@ -178,8 +191,12 @@ func Read(log io.Reader) (Report, error) {
 			own, memory = own*taskSlower, taskMemoryGB
 		}
 		gigabyteSeconds += weight * (own + waiting) * memory
-		if machineTask(l.Function) {
-			machineSeconds += weight * (own + waiting)
+		if seconds := weight * (own + waiting); slices.Contains(Branches, l.Function) {
+			e := execution{l.Tenant, l.Document, l.Run}
+			machineSeconds += max(seconds-longest[e], 0)
+			longest[e] = max(seconds, longest[e])
+		} else if machineTask(l.Function) {
+			machineSeconds += seconds
 		}
 		switch l.Function {
 		case "webhook-receive":

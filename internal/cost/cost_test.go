@@ -1,7 +1,10 @@
 package cost_test
 
 import (
+	"encoding/json"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,5 +76,56 @@ func TestColdStartsWeighAsTheyDoInAMonth(t *testing.T) {
 	}
 	if r.Orders != 4 {
 		t.Errorf("%d orders", r.Orders)
+	}
+}
+
+func TestOfBranchesAMachineWaitsForTheLongest(t *testing.T) {
+	log := `{"msg":"order-intake","outcome":"accepted","asked":{}}
+{"msg":"shipment-confirm","tenant":"north","document":"s1","run":1,"asked":{"vendor":3}}
+{"msg":"shipment-invoice","tenant":"north","document":"s1","run":1,"asked":{"vendor":9}}
+{"msg":"shipment-invoice","tenant":"north","document":"s1","run":2,"asked":{"vendor":2}}
+{"msg":"shipment-confirm","tenant":"north","document":"s1","run":2,"asked":{"vendor":1}}
+{"msg":"shipment-confirm","tenant":"south","document":"s1","run":1,"asked":{"vendor":1}}
+`
+	r, err := cost.Read(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range r.Items {
+		if want := (3*2*0.003 + (9+2+1)*0.4) * 0.0625; i.Service+" "+i.Unit == "Step Functions Express GB-seconds" && math.Abs(i.Quantity-want) > 1e-9 {
+			t.Errorf("%f GB-seconds, not %f", i.Quantity, want)
+		}
+	}
+}
+
+func TestTheBranchesAreTheMachines(t *testing.T) {
+	raw, err := os.ReadFile("../../infra/states/shipment.asl.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var machine struct {
+		States map[string]struct {
+			Type     string
+			Branches []struct {
+				States map[string]struct{ Type, Resource string }
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &machine); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range machine.States {
+		for _, b := range s.Branches {
+			for _, task := range b.States {
+				if task.Type == "Task" {
+					got = append(got, task.Resource)
+				}
+			}
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"${ShipmentConfirm}", "${ShipmentInvoice}"}; !slices.Equal(got, want) || len(cost.Branches) != len(want) {
+		t.Errorf("the machine runs %q at once, the model %q", got, cost.Branches)
 	}
 }
