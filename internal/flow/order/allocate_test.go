@@ -185,7 +185,7 @@ func TestASplitOrderIsReleasedAndShippedWhereEachPartLies(t *testing.T) {
 	r.has("BOX", "CITY", 9, 2)
 	r.has("MUG", "CITY", 4, 3)
 	r.has("MUG", "MAIN", 2, 2)
-	if len(r.target.all) != 2 || r.target.all[0].Reference == r.target.all[1].Reference {
+	if len(r.target.all) != 2 || r.target.all[0].Reference != "o1" || r.target.all[1].Reference != "o1-2" {
 		t.Fatalf("released %+v", r.target.all)
 	}
 	// Each parcel takes from where it lay; the second is told twice.
@@ -302,6 +302,20 @@ func TestALocationThatIsFullForTodayIsPassedOver(t *testing.T) {
 	}
 	r.has("MUG", "MAIN", 9, 1)
 	r.has("MUG", "CITY", 9, 2)
+}
+
+func TestALocationsDayIsThatOfItsTimeZone(t *testing.T) {
+	p := at("MAIN")
+	p.Locations[0].DailyOrders, p.Locations[0].TimeZone = 5, "Pacific/Auckland"
+	r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}})
+	if err := r.phase().Allocate(t.Context(), r.accept("o1", "MUG", 1)); err != nil {
+		t.Fatal(err)
+	}
+	for day, want := range map[string]int64{noon.Format(time.DateOnly): 0, noon.AddDate(0, 0, 1).Format(time.DateOnly): 1} {
+		if n, err := r.store.Orders(t.Context(), tenantOf(t), "MAIN", day); err != nil || n != want {
+			t.Errorf("%d orders on %s, want %d, %v", n, day, want, err)
+		}
+	}
 }
 
 // What an order took and never said that it has does not stay reserved for ever.

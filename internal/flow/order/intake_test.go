@@ -344,3 +344,28 @@ func TestTwoOrdersOfOneNumberAreBothTakenIn(t *testing.T) {
 		t.Errorf("heads = %+v, %+v", a, z)
 	}
 }
+
+func TestAReplayThatCannotBeReadTakesInWhatWaits(t *testing.T) {
+	b := newBench(t)
+	good, id := b.payload(2)
+	bad := strings.Replace(string(good), `"total_price":"`, `"total_price":"x`, 1)
+	if got := b.take("e1", []byte(bad)); got != inbox.Parked {
+		t.Fatal(got)
+	}
+	held := b.head(id).Parked
+	for replay, want := range []string{inbox.Parked, inbox.Accepted} {
+		if replay == 1 {
+			if got := b.take("e2", good); got != inbox.Waiting {
+				t.Fatal(got)
+			}
+		}
+		m := b.message(fmt.Sprint("replay", replay), []byte(bad))
+		m.Exception = held
+		if got, err := b.in.Take(t.Context(), m); err != nil || got != want {
+			t.Fatalf("%s, %v; want %s", got, err, want)
+		}
+		if h := b.head(id); (h.Parked == held) != (want == inbox.Parked) || len(b.started) != replay {
+			t.Errorf("head %+v, started %v", h, b.started)
+		}
+	}
+}
