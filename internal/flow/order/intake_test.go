@@ -369,3 +369,13 @@ func TestAReplayThatCannotBeReadTakesInWhatWaits(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherPayloadOfTheSameVersionIsLookedAt(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	b.take("e1", body)
+	same := strings.Replace(string(body), `"cancelled_at":null`, `"cancelled_at":"2026-03-01T13:00:00Z"`, 1)
+	if got := b.take("e2", []byte(same)); got != inbox.Updated || !b.head(id).CancelAsked {
+		t.Errorf("%s, head %+v", got, b.head(id))
+	}
+}
