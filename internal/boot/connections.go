@@ -116,15 +116,15 @@ func Limits(c tenancy.Connection) rate.Limits {
 	return catalog.Limits(c.Connector)
 }
 
-// Ready says why nothing can be asked of a connection now.
-func (c *Connections) Ready(ctx context.Context, t retail.Tenant, connection string) error {
+// Ready implements what flow.Ready asks.
+func (c *Connections) Ready(ctx context.Context, t retail.Tenant, connection string) (proven bool, err error) {
 	r, err := c.Retailer(ctx, t)
 	if err != nil {
-		return err
+		return false, err
 	}
 	conn, ok := r.Connection(connection)
 	if !ok {
-		return nil // opening it says so
+		return true, nil // opening it says so
 	}
 	return c.Rates.Gate(rate.Key{Tenant: t, Connection: connection}, Limits(conn)).Ready(ctx)
 }

@@ -170,7 +170,7 @@ func TestConnectionsOfOneNameAreTheirRetailersOwn(t *testing.T) {
 	if _, err := c.Rates.Decide(t.Context(), rate.Key{Tenant: tenants["north"], Connection: "erp"}, func(s *rate.State) bool { s.Paused = &rate.Pause{By: "ann"}; return true }); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Ready(t.Context(), tenants["south"], "erp"); err != nil {
+	if _, err := c.Ready(t.Context(), tenants["south"], "erp"); err != nil {
 		t.Errorf("south waits for north: %v", err)
 	}
 	erp, err := flow.Port[order.SalesOrders](t.Context(), c, tenants["north"], "erp", "sales orders")

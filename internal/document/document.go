@@ -52,6 +52,7 @@ type Head struct {
 	Waiting       int    // events that wait behind it
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
+	CheckedAt     time.Time // when a late document was last read again where it came from
 }
 
 // Open reports whether the document still needs something.

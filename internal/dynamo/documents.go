@@ -66,6 +66,7 @@ type headItem struct {
 	Waiting       int    `dynamodbav:"waiting,omitempty"`
 	CreatedAt     string `dynamodbav:"created_at"`
 	UpdatedAt     string `dynamodbav:"updated_at"`
+	CheckedAt     string `dynamodbav:"checked_at,omitempty"`
 }
 
 func fromHead(h document.Head) headItem {
@@ -76,6 +77,9 @@ func fromHead(h document.Head) headItem {
 		Number: h.Number, SourceVersion: h.SourceVersion, SourceHash: h.SourceHash, Total: h.Total.Amount,
 		Currency: string(h.Total.Currency), Parent: h.Parent, ConfigVersion: h.ConfigVersion,
 		Correlation: h.Correlation, Raw: h.Raw, Waiting: h.Waiting, CreatedAt: stamp(h.CreatedAt), UpdatedAt: stamp(h.UpdatedAt),
+	}
+	if !h.CheckedAt.IsZero() {
+		it.CheckedAt = stamp(h.CheckedAt)
 	}
 	if !h.Due.IsZero() {
 		it.DueShard, it.DueAt = dueShard(h.Key), stamp(h.Due)
@@ -91,14 +95,15 @@ func (it headItem) head() (document.Head, error) {
 	due, err1 := parseStamp(it.DueAt)
 	created, err2 := parseStamp(it.CreatedAt)
 	updated, err3 := parseStamp(it.UpdatedAt)
+	checked, err4 := parseStamp(it.CheckedAt)
 	return document.Head{
 		Key: document.Key{Tenant: t, Type: it.Type, ID: it.ID}, Schema: it.Schema, State: retail.State(it.State),
 		Version: it.Version, Sequence: it.Sequence, Run: it.Run, Attempt: it.Attempt, Due: due, Body: it.Body,
 		Parked: it.Parked, CancelAsked: it.CancelAsked, Connection: it.Connection, ExternalID: it.ExternalID,
 		Number: it.Number, SourceVersion: it.SourceVersion, SourceHash: it.SourceHash,
 		Total: retail.Money{Amount: it.Total, Currency: retail.Currency(it.Currency)}, Parent: it.Parent,
-		ConfigVersion: it.ConfigVersion, Correlation: it.Correlation, Raw: it.Raw, Waiting: it.Waiting, CreatedAt: created, UpdatedAt: updated,
-	}, errors.Join(err1, err2, err3)
+		ConfigVersion: it.ConfigVersion, Correlation: it.Correlation, Raw: it.Raw, Waiting: it.Waiting, CreatedAt: created, UpdatedAt: updated, CheckedAt: checked,
+	}, errors.Join(err1, err2, err3, err4)
 }
 
 // Head implements document.Store.

@@ -52,15 +52,14 @@ type Connections interface {
 }
 
 // Ready says without asking the vendor why nothing can be asked of a connection
-// now, where that is known. What must be looked up elsewhere before a write need
-// not be looked up while the write is impossible.
-func Ready(ctx context.Context, c Connections, t retail.Tenant, connection string) error {
+// now, or nil. A vendor that was out of reach is not proven until it has answered.
+func Ready(ctx context.Context, c Connections, t retail.Tenant, connection string) (proven bool, err error) {
 	if r, ok := c.(interface {
-		Ready(ctx context.Context, t retail.Tenant, connection string) error
+		Ready(ctx context.Context, t retail.Tenant, connection string) (bool, error)
 	}); ok {
 		return r.Ready(ctx, t, connection)
 	}
-	return nil
+	return true, nil
 }
 
 // Port opens a connection and requires one capability of it.

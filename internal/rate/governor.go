@@ -89,22 +89,24 @@ func (gate *Gate) Enter(ctx context.Context) error {
 	}
 }
 
-// Ready says why no request would pass now, and takes nothing.
-func (gate *Gate) Ready(ctx context.Context) error {
+// Ready says why no request would pass now or soon, and takes nothing. The vendor is
+// proven unless the next request is the one that decides whether its circuit
+// closes.
+func (gate *Gate) Ready(ctx context.Context) (proven bool, err error) {
 	gate.mu.Lock()
 	defer gate.mu.Unlock()
 	now := gate.g.Now()
 	if now.Before(gate.lease.Until) && gate.lease.Tokens != 0 {
-		return nil
+		return !gate.lease.Probe, nil
 	}
 	if err := gate.read(ctx); err != nil {
-		return err
+		return false, err
 	}
 	s := gate.seen
-	if _, _, refused := s.Take(now, Limits{}, gate.holder, 0); refused != nil {
-		return refused
+	if _, _, refused := s.Take(now, gate.limits, gate.holder, 1); refused != nil && refused.RetryAfter > longestWait {
+		return false, refused
 	}
-	return nil
+	return gate.seen.Failures < threshold, nil
 }
 
 func (gate *Gate) enter(ctx context.Context) error {

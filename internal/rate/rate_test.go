@@ -307,7 +307,7 @@ func TestARefusalThatMayBeOverIsLookedUpAgain(t *testing.T) {
 		}
 	}
 	decide(func(s *rate.State) bool { s.Paused = &rate.Pause{At: w.now, By: "ann"}; return true })
-	if err := gate.Ready(t.Context()); err == nil {
+	if _, err := gate.Ready(t.Context()); err == nil {
 		t.Fatal("ready although paused")
 	}
 	decide((*rate.State).Resume)
@@ -370,8 +370,8 @@ func TestLookingWhetherAnythingWouldPassTakesNothing(t *testing.T) {
 	w := newWorld(t)
 	g := w.instance("a").Gate(w.key, rate.Limits{PerSecond: 0.001, Burst: 1, InFlight: 1})
 	for range 3 {
-		if err := g.Ready(t.Context()); err != nil {
-			t.Fatal(err)
+		if proven, err := g.Ready(t.Context()); err != nil || !proven {
+			t.Fatal(proven, err)
 		}
 	}
 	if s := w.state(t); s.Version != 0 {
@@ -382,11 +382,25 @@ func TestLookingWhetherAnythingWouldPassTakesNothing(t *testing.T) {
 		_ = other.Enter(t.Context())
 		other.Leave(t.Context(), down)
 	}
-	if err := g.Ready(t.Context()); err == nil || fault.RetryAfterOf(err) <= 0 {
+	if _, err := g.Ready(t.Context()); err == nil || fault.RetryAfterOf(err) <= 0 {
 		t.Errorf("with an open circuit: %v", err)
 	}
 	if err := g.Enter(t.Context()); err == nil {
 		t.Error("entered through an open circuit")
+	}
+	w.now = w.now.Add(15 * time.Second)
+	if proven, err := g.Ready(t.Context()); err != nil || proven {
+		t.Errorf("before the request that decides: proven %v, %v", proven, err)
+	}
+	if err := g.Enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Ready(t.Context()); err == nil {
+		t.Error("a second one is told to try")
+	}
+	g.Leave(t.Context(), nil)
+	if proven, err := g.Ready(t.Context()); err != nil || !proven {
+		t.Errorf("after it answered: proven %v, %v", proven, err)
 	}
 }
 

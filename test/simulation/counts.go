@@ -68,6 +68,11 @@ func (w *world) count(t *tenant, of at, finds int) {
 				w.fail("aCountIsTaken", "%d of %s at %s of %s: %v", is, of.sku, of.location, t.id, err)
 			case died != "" || err != nil:
 				w.soon(time.Minute, give)
+			case !w.uncovered(t.id, of):
+				// What had left by then was taken in before the count was given again.
+				c := t.counts[of]
+				c.uncovered = false
+				t.counts[of] = c
 			}
 		})
 	}
@@ -76,14 +81,18 @@ func (w *world) count(t *tenant, of at, finds int) {
 
 // settledCount looks at what a count has left of what is promised.
 func (w *world) settledCount(id retail.Tenant, of at) {
-	p := must(w.store.Positions(context.Background(), id, of.location, []string{of.sku}))[of.sku]
 	for _, t := range w.tenants {
-		if t.id == id && p.Unreserved < 0 && p.Reserved > 0 {
+		if t.id == id && w.uncovered(id, of) {
 			c := t.counts[of]
 			c.uncovered = true
 			t.counts[of] = c
 		}
 	}
+}
+
+func (w *world) uncovered(id retail.Tenant, of at) bool {
+	p := must(w.store.Positions(context.Background(), id, of.location, []string{of.sku}))[of.sku]
+	return p.Unreserved < 0 && p.Reserved > 0
 }
 
 // shipped is how much of a position has left in parcels of a kind.

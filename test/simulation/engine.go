@@ -56,7 +56,8 @@ type engine struct {
 	writes  int
 	crashes []Crash
 	// calls is a budget that ends a course that goes round in circles.
-	calls int
+	calls  int
+	orders int
 }
 
 // Crash ends an invocation at a side effect, by its number in the course.
@@ -284,12 +285,15 @@ func (e *engine) suspend(p *proc) {
 	}
 }
 
-// maxCalls bounds a course; none that converges comes near.
-const maxCalls = 60_000
+// maxCalls bounds a course, as its orders do; none that converges comes near.
+const (
+	maxCalls        = 60_000
+	maxCallsAnOrder = 1_000
+)
 
 // budget counts a call.
 func (e *engine) budget() {
-	if e.calls++; e.calls > maxCalls {
+	if e.calls++; e.calls > maxCalls+maxCallsAnOrder*e.orders {
 		e.fail("convergence", "%d calls and no end", e.calls)
 		panic(crashed{"the course has ended"})
 	}

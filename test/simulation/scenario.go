@@ -61,6 +61,9 @@ var rates = map[Fault][2]float64{
 	Skew: {1, 1}, Rotation: {1, 1}, Configuration: {1, 1}, IndexLag: {1, 1}, Cancellations: {0.2, 0.8}, BadOrders: {0.2, 0.8}, SlowVendors: {0.02, 0.3}, Counts: {0.2, 1},
 }
 
+// downFrom is late enough for orders to be at every place of their way.
+const downFrom = time.Hour
+
 // Scenario is what one course is about. It is made of a seed and may be
 // reduced, so that a failure is shown by the least that leads to it.
 type Scenario struct {
@@ -69,8 +72,10 @@ type Scenario struct {
 	Faults map[Fault]float64
 	// Crashes are planned ends, by the number of the side effect.
 	Crashes []Crash
-	// Down is for how long the first retailer's ERP does not answer.
-	Down time.Duration
+	// Down is for how long a connection of the first retailer does not answer,
+	// from downFrom on.
+	Down   time.Duration
+	DownOf string // erp unless said
 }
 
 // Kind is what is wrong with an order.

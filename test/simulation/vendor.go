@@ -211,6 +211,7 @@ type channelOrder struct {
 	updated  time.Time // by the channel's clock
 	listed   time.Duration
 	canceled time.Duration // 0: not
+	fetched  time.Duration // when it was last read again, as it was then; 0: never
 	version  int
 }
 
@@ -267,6 +268,7 @@ func (c *channel) FetchOrder(_ context.Context, externalID string) (raw []byte, 
 	err = c.read("fetch order", func() {
 		if o := c.placed(externalID); o != nil {
 			raw, found = o.raw(), true
+			o.fetched = c.w.now
 		}
 	})
 	return raw, found, err

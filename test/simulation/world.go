@@ -138,7 +138,7 @@ var skus = []string{"MUG", "TEA", "HAT"}
 func newWorld(s Scenario, machines map[string]*Machine, trace io.Writer) *world {
 	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{},
 		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}, drained: map[document.Key]string{}}
-	w.live, w.trace, w.dice, w.crashes = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes
+	w.live, w.trace, w.dice, w.crashes, w.orders = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes, len(s.Orders)
 	if s.Faults[IndexLag] > 0 {
 		w.lag = time.Duration(1 + dice(s.Seed, "lag", 0).Int64N(int64(90*time.Second)))
 	}
@@ -209,13 +209,13 @@ func (w *world) addTenant(name string) {
 		}
 		return v
 	}
-	down := base("erp", erpSettle)
-	if w.s.Down > 0 && len(w.tenants) == 0 {
-		down.down = span{0, w.s.Down}
-	}
 	t.shop = &channel{vendor: base("shop", channelSettle)}
-	t.erp = &erp{vendor: down}
+	t.erp = &erp{vendor: base("erp", erpSettle)}
 	t.wms = &warehouse{vendor: base("wms", warehouseSettle)}
+	if w.s.Down > 0 && len(w.tenants) == 0 {
+		of := map[string]*vendor{"": &t.erp.vendor, "shop": &t.shop.vendor, "erp": &t.erp.vendor, "wms": &t.wms.vendor}
+		of[w.s.DownOf].down = span{downFrom, downFrom + w.s.Down}
+	}
 	w.tenants = append(w.tenants, t)
 	w.apply(t)
 	ctx := context.Background()
@@ -272,7 +272,7 @@ func (c connections) Open(_ context.Context, t retail.Tenant, connection string)
 }
 
 // Ready implements what flow.Ready asks.
-func (c connections) Ready(ctx context.Context, t retail.Tenant, connection string) error {
+func (c connections) Ready(ctx context.Context, t retail.Tenant, connection string) (proven bool, err error) {
 	return c.w.gate(&vendor{tenant: t, conn: connection}).Ready(ctx)
 }
 

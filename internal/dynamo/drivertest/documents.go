@@ -72,7 +72,7 @@ func same(t *testing.T, what string, want, got any) {
 func committedWhole(t *testing.T, d Driver) {
 	tn := tenant(t, "acme")
 	h := newHead(tn, "o1")
-	h.Attempt, h.Parked, h.CancelAsked, h.SourceHash, h.Parent, h.ConfigVersion, h.Raw = 3, "x1", true, "hash", "p1", 7, "raw/1"
+	h.Attempt, h.Parked, h.CancelAsked, h.SourceHash, h.Parent, h.ConfigVersion, h.Raw, h.CheckedAt = 3, "x1", true, "hash", "p1", 7, "raw/1", Now.Add(time.Second)
 	ref := orderRef(tn, h.ExternalID)
 	step := document.Step{Seq: 1, At: Now, Type: "retail.order.received.v1", Run: 1, Correlation: "c", Data: map[string]string{"k": "v"}}
 	person := retail.Person{Name: "Ann Example", Email: "ann@example.com"}

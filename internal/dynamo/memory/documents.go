@@ -57,7 +57,7 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 		h := c.Head
 		was := h.Version
 		h.Version++
-		h.Due, h.CreatedAt, h.UpdatedAt = stored(h.Due), stored(h.CreatedAt), stored(h.UpdatedAt)
+		h.Due, h.CreatedAt, h.UpdatedAt, h.CheckedAt = stored(h.Due), stored(h.CreatedAt), stored(h.UpdatedAt), stored(h.CheckedAt)
 		ops = append(ops, operation{documents, headKey(h.Key), func(there any) (any, error) {
 			if old, exists := there.(document.Head); exists != (was > 0) || old.Version != was {
 				return nil, document.ErrConflict

@@ -27,8 +27,12 @@ type Fulfillment struct {
 }
 
 // stale is the age from which an order is read again at its channel before
-// its first effect: it may have been canceled meanwhile.
-const stale = 5 * time.Minute
+// its first effect and before its release: it may have been canceled
+// meanwhile. What was read again is good for fresh.
+const (
+	stale = 5 * time.Minute
+	fresh = time.Minute
+)
 
 // reviewAfter is when a released order is looked at again, should no shipment
 // have been announced.
@@ -76,7 +80,7 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 	if w.head, err = f.drain(ctx, w.head); err != nil {
 		return err
 	}
-	canceled, err := f.canceled(ctx, w)
+	canceled, err := f.canceled(ctx, &w)
 	if err != nil {
 		return err
 	}
@@ -164,13 +168,14 @@ func (f Fulfillment) drain(ctx context.Context, h document.Head) (document.Head,
 
 // canceled tells whether the channel has canceled the order; one that waited
 // long is asked for again.
-func (f Fulfillment) canceled(ctx context.Context, w loaded) (bool, error) {
+func (f Fulfillment) canceled(ctx context.Context, w *loaded) (bool, error) {
 	if w.head.CancelAsked || w.order.CanceledAt != nil {
 		return true, nil
 	}
-	if f.Life.Now().Sub(w.head.CreatedAt) < stale {
+	if !f.late(w.head) {
 		return false, nil
 	}
+	asked := f.Life.Now()
 	opened, err := f.Connections.Open(ctx, w.head.Tenant, w.head.Connection)
 	if err != nil {
 		return false, err
@@ -191,7 +196,28 @@ func (f Fulfillment) canceled(ctx context.Context, w loaded) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return now.CanceledAt != nil, nil
+	if now.CanceledAt != nil {
+		return true, nil
+	}
+	// Kept at once: when many orders come back together, most are sent away by
+	// the target's rate and would ask again seconds later.
+	c, err := f.Life.Next(w.head, w.head.State)
+	if err != nil {
+		return false, err
+	}
+	c.Head.CheckedAt = asked
+	if err := f.Life.Commit(ctx, c); err != nil {
+		return false, err
+	}
+	w.head = c.Head
+	w.head.Version++
+	return false, nil
+}
+
+// late tells whether what is known of the order is stale.
+func (f Fulfillment) late(h document.Head) bool {
+	now := f.Life.Now()
+	return now.Sub(h.CreatedAt) >= stale && now.Sub(h.CheckedAt) >= fresh
 }
 
 // Unreserve gives back what a sourced order holds of the stock. Giving back
@@ -215,7 +241,8 @@ func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
 	if err != nil || w.head.State != retail.Sourcing {
 		return err
 	}
-	if err := f.notCanceled(ctx, w, w.route.ERP); err != nil {
+	// An order that waits for its warehouse comes by often: nobody is asked then.
+	if made, err := f.made(ctx, w); err != nil || made {
 		return err
 	}
 	person, err := f.person(ctx, w.head.Key)
@@ -233,6 +260,13 @@ func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
 	customer, shipTo, err := f.customer(ctx, customers, w, person)
 	if err != nil {
 		return fmt.Errorf("keeping the customer: %w", err)
+	}
+	err = f.notCanceled(ctx, &w, w.route.ERP, func(ctx context.Context) error {
+		_, _, err := orders.FindSalesOrder(ctx, w.order)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	subject := effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}
 	so, err := f.Effects.Do(ctx, effect.Effect{
@@ -262,7 +296,21 @@ func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
 	if _, err := retail.CertifyTarget("ERP", w.order.Totals.Total, stored); err != nil {
 		return fault.Wrap(fault.Exception, fault.TotalsDiffer, err, "certifying the sales order").At("total", stored.String())
 	}
-	return f.told(ctx, w, "sales_order_created", so, document.Ref{Tenant: w.head.Tenant, Connection: w.route.ERP, Type: "sales_order", External: so.Number})
+	return f.told(ctx, w, "sales_order_created", so, salesOrderRef(w, so))
+}
+
+// made tells whether the sales order was confirmed, certified and told.
+func (f Fulfillment) made(ctx context.Context, w loaded) (bool, error) {
+	rec, err := f.Effects.Store.Effect(ctx, effect.Subject{Tenant: w.head.Tenant, Type: w.head.Type, ID: w.head.ID}, ConfirmOrderEffect)
+	if err != nil || rec == nil || rec.Status != effect.Confirmed {
+		return false, err
+	}
+	known, err := f.Life.Store.Resolve(ctx, salesOrderRef(w, rec.Receipt))
+	return len(known) > 0, err
+}
+
+func salesOrderRef(w loaded, so effect.Receipt) document.Ref {
+	return document.Ref{Tenant: w.head.Tenant, Connection: w.route.ERP, Type: "sales_order", External: so.Number}
 }
 
 // moneyOf is the part of an order that its sales order must never change in.
@@ -316,11 +364,18 @@ func (f Fulfillment) person(ctx context.Context, k document.Key) (retail.Person,
 }
 
 // notCanceled stops an order that was canceled after its ERP order or its
-// reservation was begun: a canceled order is never released.
-func (f Fulfillment) notCanceled(ctx context.Context, w loaded, target string) error {
-	// While the target is out of reach, the channel is not asked at every attempt.
-	if err := flow.Ready(ctx, f.Connections, w.head.Tenant, target); err != nil {
-		return err
+// reservation was begun: a canceled order is never released. While the target is
+// out of reach the channel is not asked at every attempt: whether it is back is
+// found out by look, a read.
+func (f Fulfillment) notCanceled(ctx context.Context, w *loaded, target string, look func(context.Context) error) error {
+	if f.late(w.head) {
+		proven, err := flow.Ready(ctx, f.Connections, w.head.Tenant, target)
+		if err == nil && !proven {
+			err = look(ctx)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	canceled, err := f.canceled(ctx, w)
 	if err != nil {
@@ -357,14 +412,21 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	if err != nil || w.head.State != retail.Sourcing {
 		return err
 	}
-	if err := f.notCanceled(ctx, w, w.route.Warehouse); err != nil {
+	parts := releases(w)
+	err = f.notCanceled(ctx, &w, w.route.Warehouse, func(ctx context.Context) error {
+		warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, w.route.Warehouse, "ship orders")
+		if err == nil && len(parts) > 0 {
+			_, _, err = warehouse.FindRelease(ctx, parts[0].release)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	person, err := f.person(ctx, w.head.Key)
 	if err != nil {
 		return err
 	}
-	parts := releases(w)
 	var done []retail.WarehouseRelease
 	var receipts []effect.Receipt
 	for _, p := range parts {
