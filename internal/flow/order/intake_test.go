@@ -379,3 +379,111 @@ func TestAnotherPayloadOfTheSameVersionIsLookedAt(t *testing.T) {
 		t.Errorf("%s, head %+v", got, b.head(id))
 	}
 }
+
+func TestWhatPeopleCanceledStaysCanceledWhenTheSamePayloadComesAgain(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	b.take("e1", body)
+	h := b.head(id)
+	h.CancelAsked = true
+	if err := b.in.Life.Commit(t.Context(), document.Change{Head: h}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.take("e2", body); got != inbox.Repeated || !b.head(id).CancelAsked {
+		t.Errorf("%s, head %+v", got, b.head(id))
+	}
+}
+
+func TestAnOrderIsFoundByItsNumber(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	b.take("e1", body)
+	h := b.head(id)
+	found, err := b.store.Resolve(t.Context(), document.Ref{Tenant: b.tenant, Connection: "shop", Type: "order_number", External: h.Number})
+	if err != nil || len(found) != 1 || h.Number == "" {
+		t.Errorf("by %q: %v, %v", h.Number, found, err)
+	}
+}
+
+// hold parks an order as a phase would, and returns its exception.
+func (b *bench) hold(id string, s retail.State) string {
+	b.Helper()
+	h := b.head(id)
+	h.State = s
+	c, x, err := b.in.Life.Park(h, fault.New(fault.Exception, fault.Validation, "somebody must look"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := b.store.Commit(b.Context(), document.Transaction{Changes: []document.Change{c}, Exceptions: []document.Exception{x}}); err != nil {
+		b.Fatal(err)
+	}
+	return b.head(id).Parked
+}
+
+func (b *bench) replay(event, exception string, body []byte) string {
+	b.Helper()
+	m := b.message(event, body)
+	m.Exception = exception
+	got, err := b.in.Take(b.Context(), m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return got
+}
+
+func TestAReplayReplacesAPayloadUntilStockIsReserved(t *testing.T) {
+	for s, want := range map[retail.State]string{retail.Received: inbox.Accepted, retail.Accepted: inbox.Accepted, retail.Sourcing: inbox.Parked} {
+		b := newBench(t)
+		body, id := b.payload(1)
+		b.take("e1", body)
+		held := b.hold(id, s)
+		if got := b.replay("r1", held, body); got != want || (b.head(id).Parked == "") != (want == inbox.Accepted) {
+			t.Errorf("%s: %s, head %+v", s, got, b.head(id))
+		}
+	}
+}
+
+func TestAReplayOfAnotherOrdersPayloadIsRefused(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	b.take("e1", body)
+	held := b.hold(id, retail.Received)
+	if got := b.replay("r1", held, []byte(strings.ReplaceAll(string(body), id, "77"+id))); got != inbox.Parked || b.head(id).Parked == "" || b.head(id).Body != 1 {
+		t.Errorf("%s, head %+v", got, b.head(id))
+	}
+}
+
+func TestOfWhatWaitsTheFirstThatHoldsIsTakenIn(t *testing.T) {
+	b := newBench(t)
+	good, id := b.payload(2)
+	bad := strings.Replace(string(good), `"total_price":"`, `"total_price":"9`, 1)
+	if got := b.take("e1", []byte(bad)); got != inbox.Parked {
+		t.Fatal(got)
+	}
+	if h := b.head(id); h.Body != 1 {
+		t.Errorf("the lines of a readable order are not kept: %+v", h)
+	}
+	held := b.head(id).Parked
+	for event, body := range map[string]string{"e2": bump(t, bad), "e3": strings.Replace(bump(t, string(good)), `"updated_at":"2097-`, `"updated_at":"2098-`, 1)} {
+		if got := b.take(event, []byte(body)); got != inbox.Waiting {
+			t.Fatal(got)
+		}
+	}
+	if got := b.replay("r1", held, []byte(bad)); got != inbox.Accepted {
+		t.Fatal(got)
+	}
+	if h := b.head(id); h.Parked != "" || !strings.HasPrefix(h.SourceVersion, "2098-") {
+		t.Errorf("head %+v", h)
+	}
+}
+
+func TestAnOrderWhoseLinesCannotBeReadHasNoBody(t *testing.T) {
+	b := newBench(t)
+	body, id := b.payload(1)
+	if got := b.take("e1", []byte(strings.Replace(string(body), `"total_price":"`, `"total_price":"x`, 1))); got != inbox.Parked {
+		t.Fatal(got)
+	}
+	if h := b.head(id); h.Body != 0 || h.Parked == "" {
+		t.Errorf("head %+v", h)
+	}
+}

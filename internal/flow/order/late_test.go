@@ -138,6 +138,41 @@ func TestALateOrderIsReadAgainAtItsChannelOnceAMinuteAtMost(t *testing.T) {
 	}
 }
 
+func TestASalesOrderThatNobodyWasToldOfIsCertifiedAgain(t *testing.T) {
+	b, l, f, task, id := newLate(t, time.Minute)
+	died := f
+	died.Life.Store = dead{b.store}
+	if err := died.SalesOrder(t.Context(), task); !errors.Is(err, errDied) || l.confirms != 1 || l.totals != 1 {
+		t.Fatalf("made %+v, %v", l.target, err)
+	}
+	for range 2 {
+		if err := f.SalesOrder(t.Context(), task); err != nil || l.confirms != 1 || l.totals != 2 {
+			t.Errorf("made %+v, %d totals, %v", l.target, l.totals, err)
+		}
+	}
+	steps, err := b.store.Steps(t.Context(), b.head(id).Key)
+	if err != nil || steps[len(steps)-1].Type != "retail.order.sales_order_created.v1" {
+		t.Errorf("%+v, %v", steps, err)
+	}
+}
+
+func TestWhatNeedsNoParcelIsDeliveredWithTheRelease(t *testing.T) {
+	r := newRuled(t, at("MAIN"), map[string]map[string]int64{"MAIN": {"MUG": 9}})
+	task := r.acceptAs("o1", retail.Person{Name: "Ann"}, func(o *retail.Order) { o.Lines[1].RequiresShipping = false }, "MUG", 2, "CARD", 3)
+	for _, step := range []func(context.Context, document.Task) error{r.phase().Allocate, r.phase().Release} {
+		if err := step(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := r.order("o1")
+	if q := o.Lines[0].Quantities; q != (retail.Quantities{Ordered: 2, Released: 2}) {
+		t.Errorf("mugs %+v", q)
+	}
+	if q := o.Lines[1].Quantities; q != (retail.Quantities{Ordered: 3, Shipped: 3}) {
+		t.Errorf("cards %+v", q)
+	}
+}
+
 func TestALateOrderThatWasCanceledMeanwhileIsNotSentOn(t *testing.T) {
 	canceled := func(body string) string {
 		return strings.Replace(body, `"cancelled_at":null`, `"cancelled_at":"2026-03-01T13:00:00Z"`, 1)

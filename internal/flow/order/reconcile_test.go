@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/dynamo/memory"
+	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/flow"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/inbox"
@@ -198,6 +199,37 @@ func TestALookAtAReconcileTakesNothingInAndMovesNothing(t *testing.T) {
 	p, err := l.Kind().Part(t.Context(), job.Job{Tenant: l.tenant, DryRun: true, Params: map[string]string{"connection": "shop"}})
 	if err != nil || !p.Done || p.Counts != (job.Counts{Read: 2, Applied: 1, Unchanged: 1}) || len(l.enqueued) > 0 || !l.watermark().IsZero() {
 		t.Errorf("%+v, %v; %d enqueued, listed up to %s", p, err, len(l.enqueued), l.watermark())
+	}
+}
+
+func TestAReconcileIsOfOneConnectionIsKeptAWeekAndCountsAllItsParts(t *testing.T) {
+	if key, err := order.ReconcileJob.Key(map[string]string{"connection": "shop"}); key != "shop" || err != nil || order.ReconcileJob.Keep != 168*time.Hour {
+		t.Errorf("key %q, %v, kept for %s", key, err, order.ReconcileJob.Keep)
+	}
+	if _, err := order.ReconcileJob.Key(nil); fault.Of(err) == nil || fault.Of(err).Field != "connection" {
+		t.Errorf("without a connection: %v", err)
+	}
+	l := newListing(t, "1", "2")
+	p, err := l.Kind().Part(t.Context(), job.Job{Tenant: l.tenant, Counts: job.Counts{Read: 40, Applied: 5}, Params: map[string]string{"connection": "shop"}})
+	if err != nil || p.Summary != "7 of 42 listed orders were unknown" {
+		t.Errorf("%q, %v", p.Summary, err)
+	}
+}
+
+func TestAnEmptyListingIsIdleUntilItReachesBackAnHour(t *testing.T) {
+	l := newListing(t)
+	if err := l.store.SetWatermark(t.Context(), l.tenant, "shop", noon); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		moves bool
+	}{{time.Hour - 1, false}, {time.Hour, true}} {
+		l.now = noon.Add(c.after)
+		l.look(1)
+		if got := l.watermark(); got.Equal(noon) == c.moves {
+			t.Errorf("%s later the watermark is %s", c.after, got)
+		}
 	}
 }
 

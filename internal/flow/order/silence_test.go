@@ -41,6 +41,7 @@ func TestAPauseIsUsualIfItComesEveryWeek(t *testing.T) {
 		silence time.Duration
 	}{
 		"little is known":      {days(monday, 6, daily(9, 12)), 0, 0},
+		"a week is known":      {days(monday, 7, daily(9, 12)), 21 * time.Hour, 31*time.Hour + 30*time.Minute},
 		"a shop with nights":   {days(monday, 28, daily(8, 10, 12, 14, 16, 18, 20, 22)), 10 * time.Hour, 15 * time.Hour},
 		"a shop with weekends": {days(monday, 28, weekdays), 64 * time.Hour, 96 * time.Hour},
 		"two outages of ours": {days(monday, 28, func(d int) []int {
@@ -76,7 +77,7 @@ func TestWhatWasHeardBeforeChangesNothing(t *testing.T) {
 	for _, at := range placed {
 		b.Heard(at, at)
 	}
-	if fmt.Sprint(a) != fmt.Sprint(b) || len(a.Gaps) > 29 {
+	if fmt.Sprint(a) != fmt.Sprint(b) || len(a.Gaps) != 29 {
 		t.Errorf("%v and %v", a, b)
 	}
 }
@@ -182,6 +183,23 @@ func TestASilenceIsJudgedAfterTheLastPageOnly(t *testing.T) {
 		}
 		if xs, err := store.OpenExceptions(t.Context(), tn); err != nil || (len(xs) == 1) != last {
 			t.Errorf("last page %t: %v, %v", last, xs, err)
+		}
+	}
+}
+
+func TestASilenceIsLongerThanItsLimitNotAsLong(t *testing.T) {
+	last := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	l, store, tn := silentSince(t, last) // eight hours are usual
+	for _, c := range []struct {
+		pause  time.Duration
+		silent bool
+	}{{12 * time.Hour, false}, {12*time.Hour + 1, true}} {
+		l.Life.Now = func() time.Time { return last.Add(c.pause) }
+		if err := l.Hear(t.Context(), tn, "shop", listed{}, nil, true); err != nil {
+			t.Fatal(err)
+		}
+		if xs, err := store.OpenExceptions(t.Context(), tn); err != nil || (len(xs) == 1) != c.silent {
+			t.Errorf("after %s: %v, %v", c.pause, xs, err)
 		}
 	}
 }

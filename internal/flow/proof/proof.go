@@ -406,7 +406,7 @@ func (p Prover) end(ctx context.Context, j job.Job, at place, from, to time.Time
 		out.Rejected = append(out.Rejected, job.Rejected{Line: res.Open, ID: external, Reason: strings.TrimSpace(r.Number + " " + r.Reason)})
 	}
 	out.Summary = fmt.Sprintf("%s: %s on %s (%s)", res.Connection, res, res.Date, res.TimeZone)
-	out.Counts.Applied, out.Counts.Unchanged = res.Listed-j.Counts.Applied, 0
+	out.Counts.Applied = res.Listed
 	out.Counts.Total = j.Counts.Read + out.Counts.Read
 	if j.DryRun {
 		return out, nil

@@ -188,6 +188,9 @@ func TestEveryOrderOfADayIsExplainedOrNamed(t *testing.T) {
 		"overdue": {func(id string) {
 			b.know(id, retail.Sourcing, func(h *document.Head) { h.Due = b.now.Add(-2 * time.Hour) })
 		}, "overdue for 2h"},
+		"due an hour ago": {func(id string) {
+			b.know(id, retail.Sourcing, func(h *document.Head) { h.Due = b.now.Add(-time.Hour) })
+		}, ""},
 		"unparked": {func(id string) {
 			b.know(id, retail.Sourcing, func(h *document.Head) { h.Parked, h.Due = "x2", time.Time{} })
 		}, "which is not open"},
@@ -217,10 +220,10 @@ func TestEveryOrderOfADayIsExplainedOrNamed(t *testing.T) {
 	b.list("day before", day.Add(-time.Second))
 	b.list("day after", day.Add(24*time.Hour))
 	j, r := b.prove("2026-03-01")
-	if j.State != job.Partial || j.Counts.Rejected != int64(len(holes)) || !strings.Contains(j.Summary, "43 of 53 accounted for on 2026-03-01 (UTC)") {
+	if j.State != job.Partial || j.Counts.Rejected != int64(len(holes)) || !strings.Contains(j.Summary, "44 of 54 accounted for on 2026-03-01 (UTC)") {
 		t.Errorf("%+v", j)
 	}
-	if r.Listed != 53 || r.Known != 52 || r.Accounted != 43 || r.Open != 10 || r.ReadBack != 42 || r.States["closed"] != 40 || r.States["parked"] != 1 || r.States["on_its_way"] != 1 || r.States["canceled"] != 1 {
+	if r.Listed != 54 || r.Known != 53 || r.Accounted != 44 || r.Open != 10 || r.InERP != 42 || r.ReadBack != 42 || r.States["closed"] != 40 || r.States["parked"] != 1 || r.States["on_its_way"] != 2 || r.States["canceled"] != 1 {
 		t.Errorf("%+v", r)
 	}
 	for _, h := range r.Holes {
@@ -292,7 +295,7 @@ func TestADayIsTheChannels(t *testing.T) {
 func TestAnOrderOfThisMomentNeedNotBeKnown(t *testing.T) {
 	b := open(t)
 	b.list("1", noon.Add(-30*time.Second))
-	b.list("2", noon.Add(-2*time.Minute))
+	b.list("2", noon.Add(-time.Minute))
 	if j, r := b.prove("today"); j.State != job.Partial || r.Open != 1 || r.States["arriving"] != 1 {
 		t.Errorf("%+v\n%+v", j, r)
 	}
@@ -394,6 +397,18 @@ func TestALookAtAProofIsKeptNowhereAndTellsNobody(t *testing.T) {
 	xs, xerr := b.store.OpenExceptions(t.Context(), b.tenant)
 	if err = errors.Join(err, xerr); err != nil || j.State != job.Partial || len(all)+len(xs) > 0 {
 		t.Errorf("%+v, %v; kept %v, told %v", j, err, all, xs)
+	}
+}
+
+func TestOfManyHolesTheFirstHundredAreKeptWithTheResultAndAllWithTheJob(t *testing.T) {
+	b := open(t)
+	for i := range 101 {
+		b.list(fmt.Sprint(1000+i), day.Add(time.Hour))
+	}
+	j, r := b.prove("2026-03-01")
+	rows, err := b.jobs.Rejected(t.Context(), j, 200)
+	if err != nil || r.Open != 101 || len(r.Holes) != 100 || r.Holes[99].External != "1099" || len(rows) != 101 {
+		t.Errorf("%d holes, %d kept, %d rows, %v", r.Open, len(r.Holes), len(rows), err)
 	}
 }
 

@@ -694,3 +694,39 @@ func TestALineThatShipsNothingIsRefused(t *testing.T) {
 	}
 	b.stocked("MUG", 100, 2)
 }
+
+func TestAParcelTakesNoMoreThanItsLocationStillHasToShip(t *testing.T) {
+	both := []retail.Allocation{{Line: "1", SKU: "MUG", Location: "MAIN", Warehouse: "warehouse", Units: 3, Shipped: 1}, {Line: "1", SKU: "MUG", Location: "EAST", Warehouse: "warehouse", Units: 1}}
+	for name, c := range map[string]struct {
+		allocations []retail.Allocation
+		ref         string // of the release at MAIN
+		takes       int64
+		fits        bool
+	}{
+		"what is left there":                      {both, "551001", 2, true},
+		"one more":                                {both, "551001", 3, false},
+		"more, from where it is not known":        {both, "999", 3, true},
+		"more than all that is released":          {both, "999", 4, false},
+		"more, where all of it lies in one place": {both[:1], "551001", 3, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			k := b.released("1001", goods{"MUG", 4})
+			var o retail.Order
+			b.body(k, &o)
+			o.Lines[0].Quantities = retail.Quantities{Ordered: 4, Released: 3, Shipped: 1}
+			o.Sourcing = &retail.SourcingDecision{Allocations: c.allocations, Releases: []retail.WarehouseRelease{{Location: "MAIN", Warehouse: "warehouse", Ref: c.ref}}}
+			h := b.head(k)
+			h.Body++
+			if err := b.phase.Life.Commit(t.Context(), document.Change{Head: h, Body: o}); err != nil {
+				t.Fatal(err)
+			}
+			err := b.phase.Record(t.Context(), b.announce("31", "1001", "94001", goods{"MUG", c.takes}))
+			if !c.fits {
+				b.isFault(err, fault.Exception, fault.StateConflict)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
