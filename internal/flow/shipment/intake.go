@@ -290,6 +290,9 @@ func (d delivery) adopt(ctx context.Context, h document.Head, r read, err error)
 		}
 		return d.Park(ctx, h.Key, h.Number, err) // for the reason of now
 	}
+	if h, waiting, err = d.shed(ctx, h, waiting); err != nil {
+		return "", err
+	}
 	s := &r.shipment
 	s.ID = h.ID
 	h.Body++
@@ -305,11 +308,30 @@ func (d delivery) adopt(ctx context.Context, h document.Head, r read, err error)
 	if c.Refs, err = d.refs(ctx, h.Key, *s); err != nil {
 		return "", err
 	}
-	if _, err := d.Finish(ctx, inbox.Accepted, document.Transaction{Changes: []document.Change{c}, Drained: waiting[:min(len(waiting), drainedAtOnce)]}); err != nil {
+	if _, err := d.Finish(ctx, inbox.Accepted, document.Transaction{Changes: []document.Change{c}, Drained: waiting}); err != nil {
 		return "", err
 	}
 	_ = d.Start(ctx, task) // the due time is the backstop
 	return inbox.Accepted, nil
+}
+
+// shed lets go of the latest of what waits until one transaction can end the
+// rest. They told of the same parcel, of which a payload is chosen.
+func (d delivery) shed(ctx context.Context, h document.Head, waiting []document.Pending) (document.Head, []document.Pending, error) {
+	for len(waiting) > drainedAtOnce {
+		rest := max(len(waiting)-drainedAtOnce, drainedAtOnce)
+		h.Waiting = rest
+		c, err := d.Life.Next(h, h.State)
+		if err != nil {
+			return h, nil, err
+		}
+		if err := d.Life.Store.Commit(ctx, document.Transaction{Changes: []document.Change{c}, Drained: waiting[rest:]}); err != nil {
+			return h, nil, err
+		}
+		h, waiting = c.Head, waiting[:rest]
+		h.Version++
+	}
+	return h, waiting, nil
 }
 
 // fits holds a payload to the shipment that it is to become.

@@ -452,6 +452,32 @@ func TestAReplayGivesAParkedParcelThePayloadThatCanBeTakenIn(t *testing.T) {
 	}
 }
 
+func TestHoweverManyWaitBehindAParcelNoneIsLeftBehind(t *testing.T) {
+	for _, n := range []int{50, 51, 130} {
+		b := newBench(t)
+		b.released("1001", goods{"MUG", 2})
+		good := string(parcel("31", "1001", "94001", goods{"MUG", 2}))
+		if got := b.take("e1", []byte(strings.Replace(good, `"quantity":2`, `"quantity":-2`, 1))); got != inbox.Parked {
+			t.Fatal(got)
+		}
+		for i := range n {
+			if got := b.take(fmt.Sprint("w", i), []byte(good)); got != inbox.Waiting {
+				t.Fatal(got)
+			}
+		}
+		k := b.resolve("warehouse", "shipment", "31")
+		m := b.message("replay", []byte(good))
+		m.Exception = b.opened()[0].ID
+		if got, err := b.in.Take(t.Context(), m); err != nil || got != inbox.Accepted {
+			t.Fatal(got, err)
+		}
+		waiting, err := b.store.Pending(t.Context(), k)
+		if h := b.head(k); err != nil || len(waiting) != 0 || h.Waiting != 0 || h.Parked != "" {
+			t.Errorf("of %d that waited %d do, %v; head %+v", n, len(waiting), err, h)
+		}
+	}
+}
+
 func TestAParcelIsKnownByAnIDOfAtMostSoManyBytes(t *testing.T) {
 	b := newBench(t)
 	o := b.released("1001", goods{"MUG", 2})
