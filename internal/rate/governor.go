@@ -97,7 +97,7 @@ func (gate *Gate) Ready(ctx context.Context) (proven bool, err error) {
 	defer gate.mu.Unlock()
 	now := gate.g.Now()
 	if now.Before(gate.lease.Until) && gate.lease.Tokens != 0 {
-		return !gate.lease.Probe, nil
+		return true, nil // the one request of a probe is taken with its lease
 	}
 	if err := gate.read(ctx); err != nil {
 		return false, err

@@ -399,6 +399,14 @@ func TestLookingWhetherAnythingWouldPassTakesNothing(t *testing.T) {
 		t.Error("a second one is told to try")
 	}
 	g.Leave(t.Context(), nil)
+	if _, err := g.Ready(t.Context()); err == nil {
+		t.Error("nothing passes for a quarter of an hour, and it is ready")
+	}
+	one := w.instance("c").Gate(w.key, rate.Limits{InFlight: 1})
+	if _, err := one.Ready(t.Context()); err == nil {
+		t.Error("somebody else talks to the vendor, and it is ready")
+	}
+	w.now = w.now.Add(999 * time.Second) // one more is worth waiting for
 	if proven, err := g.Ready(t.Context()); err != nil || !proven {
 		t.Errorf("after it answered: proven %v, %v", proven, err)
 	}
