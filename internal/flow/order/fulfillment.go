@@ -412,9 +412,12 @@ func (f Fulfillment) Release(ctx context.Context, t document.Task) error {
 	if err != nil || w.head.State != retail.Sourcing {
 		return err
 	}
-	parts := releases(w)
-	err = f.notCanceled(ctx, &w, w.route.Warehouse, func(ctx context.Context) error {
-		warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, w.route.Warehouse, "ship orders")
+	parts, target := releases(w), w.route.Warehouse
+	if len(parts) > 0 {
+		target = parts[0].warehouse
+	}
+	err = f.notCanceled(ctx, &w, target, func(ctx context.Context) error {
+		warehouse, err := flow.Port[Releaser](ctx, f.Connections, w.head.Tenant, target, "ship orders")
 		if err == nil && len(parts) > 0 {
 			_, _, err = warehouse.FindRelease(ctx, parts[0].release)
 		}

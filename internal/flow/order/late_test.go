@@ -3,6 +3,7 @@ package order_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +21,15 @@ var errDown = fault.New(fault.Retryable, fault.Connectivity, "the vendor does no
 type late struct {
 	shop
 	target
-	now    time.Time
-	body   string // of the order at the channel
-	proven bool   // what is known of the ERP and the warehouse
-	shut   error
-	down   bool // they do not answer
-	asked  int  // times the channel was asked for the order
-	looked int  // times the ERP or the warehouse was asked whether it has it
-	totals int  // times the ERP was asked for the order's total
+	now     time.Time
+	body    string // of the order at the channel
+	proven  bool   // what is known of the ERP and the warehouse
+	shut    error
+	targets []string // connections that were asked about
+	down    bool     // they do not answer
+	asked   int      // times the channel was asked for the order
+	looked  int      // times the ERP or the warehouse was asked whether it has it
+	totals  int      // times the ERP was asked for the order's total
 }
 
 type lateChannel struct {
@@ -48,7 +50,10 @@ func (l *late) Open(ctx context.Context, t retail.Tenant, connection string) (an
 	return l, err
 }
 
-func (l *late) Ready(context.Context, retail.Tenant, string) (bool, error) { return l.proven, l.shut }
+func (l *late) Ready(_ context.Context, _ retail.Tenant, connection string) (bool, error) {
+	l.targets = append(l.targets, connection)
+	return l.proven, l.shut
+}
 
 func (l *late) FindSalesOrder(ctx context.Context, o retail.Order) (effect.Receipt, bool, error) {
 	l.looked++
@@ -170,6 +175,29 @@ func TestWhatNeedsNoParcelIsDeliveredWithTheRelease(t *testing.T) {
 	}
 	if q := o.Lines[1].Quantities; q != (retail.Quantities{Ordered: 3, Shipped: 3}) {
 		t.Errorf("cards %+v", q)
+	}
+}
+
+func TestALateOrderWaitsForTheWarehouseThatShipsItAndForNoOther(t *testing.T) {
+	b, l, f, task, id := newLate(t, time.Hour)
+	if err := f.SalesOrder(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	h := b.head(id)
+	var o retail.Order
+	if err := b.store.Body(t.Context(), h.Key, h.Body, &o); err != nil {
+		t.Fatal(err)
+	}
+	for i := range o.Sourcing.Allocations {
+		o.Sourcing.Allocations[i].Warehouse = "store"
+	}
+	h.Body++
+	if err := f.Life.Commit(t.Context(), document.Change{Head: h, Body: o}); err != nil {
+		t.Fatal(err)
+	}
+	l.now = l.now.Add(time.Hour)
+	if err := f.Release(t.Context(), task); err != nil || !slices.Equal(l.targets, []string{"erp", "store"}) {
+		t.Errorf("asked about %q, %v", l.targets, err)
 	}
 }
 
