@@ -13,6 +13,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/waybillhq/waybill/internal/document"
+	"github.com/waybillhq/waybill/internal/dynamo"
 	"github.com/waybillhq/waybill/internal/eventbus"
 	"github.com/waybillhq/waybill/internal/hook"
 )
@@ -119,7 +121,12 @@ func subscribed(list, eventType string) bool {
 func entries(rec events.DynamoDBEventRecord) []eventbus.Event {
 	it := rec.Change.NewImage
 	key := strings.Split(text(it, "pk"), "#") // T, tenant, type, id
-	if rec.EventName != string(events.DynamoDBOperationTypeInsert) || !strings.HasPrefix(text(it, "sk"), "STEP#") || len(key) != 4 {
+	switch _, copied := it["upto"]; {
+	case len(key) != 4:
+		return nil
+	case text(it, "sk") == "HEAD" && rec.EventName != string(events.DynamoDBOperationTypeRemove):
+		return news(key, it)
+	case rec.EventName != string(events.DynamoDBOperationTypeInsert) || !strings.HasPrefix(text(it, "sk"), "STEP#") || copied:
 		return nil
 	}
 	steps := []map[string]events.DynamoDBAttributeValue{it}
@@ -146,14 +153,37 @@ func entries(rec events.DynamoDBEventRecord) []eventbus.Event {
 				data[k] = text(v.Map(), k)
 			}
 		}
-		raw, err := json.Marshal(data)
-		if err != nil {
-			continue
+		if e, err := event(key, document.Step{Seq: seq, At: at, Type: text(st, "type"), Correlation: text(st, "correlation"), Data: data}); err == nil {
+			out = append(out, e)
 		}
-		out = append(out, eventbus.Event{SpecVersion: "1.0", ID: key[3] + "." + strconv.FormatInt(seq, 10), Source: "/waybill/" + key[1],
-			Type: text(st, "type"), Subject: key[2] + "/" + key[3], Time: at, Tenant: key[1], Sequence: seq, Correlation: text(st, "correlation"), Data: raw})
 	}
 	return out
+}
+
+// news reads the entries that came with the commit of a head.
+func news(key []string, it map[string]events.DynamoDBAttributeValue) (out []eventbus.Event) {
+	n, err := number(it, "news")
+	steps, rerr := dynamo.Recent(text(it, "recent"), text(it, "correlation"))
+	if err != nil || rerr != nil || n < 0 || int(n) > len(steps) {
+		return nil
+	}
+	for _, st := range steps[len(steps)-int(n):] {
+		if e, err := event(key, st); err == nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// event is a timeline entry as others are told of it; key is its document's.
+func event(key []string, st document.Step) (eventbus.Event, error) {
+	data := st.Data
+	if data == nil {
+		data = map[string]string{}
+	}
+	raw, err := json.Marshal(data)
+	return eventbus.Event{SpecVersion: "1.0", ID: key[3] + "." + strconv.FormatInt(st.Seq, 10), Source: "/waybill/" + key[1],
+		Type: st.Type, Subject: key[2] + "/" + key[3], Time: st.At, Tenant: key[1], Sequence: st.Seq, Correlation: st.Correlation, Data: raw}, err
 }
 
 func text(it map[string]events.DynamoDBAttributeValue, name string) string {

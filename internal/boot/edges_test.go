@@ -143,6 +143,49 @@ func TestAStretchThatWasGivenUpOnIsPublished(t *testing.T) {
 	}
 }
 
+func TestWhatCameWithTheCommitOfAHeadIsAnEvent(t *testing.T) {
+	head := func(event, recent, news string) events.DynamoDBEventRecord {
+		r := step(1, "x")
+		r.EventName = event
+		r.Change.NewImage = map[string]events.DynamoDBAttributeValue{"pk": events.NewStringAttribute("T#north#order#o1"), "sk": events.NewStringAttribute("HEAD"),
+			"correlation": events.NewStringAttribute("c"), "recent": events.NewStringAttribute(recent)}
+		if news != "" {
+			r.Change.NewImage["news"] = events.NewNumberAttribute(news)
+		}
+		return r
+	}
+	const three = `[{"s":7,"t":"2026-03-01T12:00:00Z","e":"retail.order.a.v1"},{"s":8,"t":"2026-03-01T12:00:00Z","e":"retail.order.b.v1","c":"own","d":{"k":"v"}},{"s":9,"t":"2026-03-01T12:00:00Z","e":"retail.order.c.v1"}]`
+	copied := step(4, "retail.order.copied.v1")
+	copied.Change.NewImage["upto"] = events.NewNumberAttribute("4")
+	for name, c := range map[string]struct {
+		record events.DynamoDBEventRecord
+		want   string
+	}{
+		"the first commit":             {head("INSERT", three, "3"), "retail.order.a.v1 retail.order.b.v1 retail.order.c.v1"},
+		"a later one":                  {head("MODIFY", three, "2"), "retail.order.b.v1 retail.order.c.v1"},
+		"one that tells nothing":       {head("MODIFY", three, ""), ""},
+		"what was deleted":             {head("REMOVE", three, "2"), ""},
+		"more than there are":          {head("MODIFY", three, "4"), ""},
+		"a copy of what the head told": {copied, ""},
+	} {
+		if got, failed := publish(t, "*", 0, c.record); strings.Join(got, " ") != c.want || len(failed) > 0 {
+			t.Errorf("%s: published %v, failed %v", name, got, failed)
+		}
+	}
+	var got []eventbus.Event
+	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
+	if _, err := boot.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+		got = append(got, batch...)
+		return nil, nil
+	})(
+		t.Context(), events.DynamoDBEvent{Records: []events.DynamoDBEventRecord{head("MODIFY", three, "2")}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].ID != "o1.8" || got[0].Correlation != "own" || string(got[0].Data) != `{"k":"v"}` || got[1].Correlation != "c" || got[1].Sequence != 9 || string(got[1].Data) != "{}" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestOnlyNewEntriesOfATimelineAreEventsOfTheirRetailer(t *testing.T) {
 	changed, head := step(2, "retail.order.closed.v1"), step(3, "retail.order.closed.v1")
 	changed.EventName = "MODIFY"

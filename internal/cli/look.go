@@ -111,7 +111,7 @@ func (c trace) collect(ctx context.Context, store document.Store, keys []documen
 		if err != nil {
 			return nil, err
 		}
-		steps, err := store.Steps(ctx, k)
+		steps, err := store.Steps(ctx, h)
 		if err != nil {
 			return nil, err
 		}

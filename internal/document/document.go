@@ -53,6 +53,14 @@ type Head struct {
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 	CheckedAt     time.Time // when a late document was last read again where it came from
+	Tail          *Tail     // set by the Store that read it
+}
+
+// Tail is the newest part of a timeline, which is kept with the head.
+type Tail struct {
+	Version int64 // the head's version that it is of
+	Apart   int64 // number of the last entry that is kept elsewhere, or 0
+	Steps   []Step
 }
 
 // Open reports whether the document still needs something.
@@ -61,8 +69,8 @@ func (h Head) Open() bool { return !retail.Final(h.Type, h.State) }
 // Defective reports an open document that nothing will ever touch again.
 func (h Head) Defective() bool { return h.Open() && h.Parked == "" && h.Due.IsZero() }
 
-// Step is a timeline entry, written in the transaction of the change that it
-// tells, so that it is also the outbox. Data holds references and numbers,
+// Step is a timeline entry, written with the change that it tells, so that it is
+// also the outbox. Data holds references and numbers,
 // never personal data.
 type Step struct {
 	Seq         int64             `json:"seq"`
@@ -86,7 +94,7 @@ type Ref struct {
 type Change struct {
 	Head   Head // the new head; Head.Version is the version it replaces, 0 to create
 	Steps  []Step
-	Body   any            // non-nil: the new canonical document, stored as version Head.Body
+	Body   any            // non-nil: the new canonical document, stored as version Head.Body, which is new
 	Refs   []Ref          // must not exist, or belong to this document
 	Person *retail.Person // non-nil: stored in the Person table
 }
@@ -199,8 +207,8 @@ type Store interface {
 	Head(ctx context.Context, k Key) (Head, error)
 	// Body decodes version v of the canonical document into out.
 	Body(ctx context.Context, k Key, v int64, out any) error
-	// Steps returns the timeline in order.
-	Steps(ctx context.Context, k Key) ([]Step, error)
+	// Steps returns the timeline in order, as of h or later.
+	Steps(ctx context.Context, h Head) ([]Step, error)
 	// Person returns the personal data, or ErrNotFound after an erasure.
 	Person(ctx context.Context, k Key) (retail.Person, error)
 	// Pending returns what waits behind the document, by source version.
@@ -209,7 +217,9 @@ type Store interface {
 	Exception(ctx context.Context, t retail.Tenant, id string) (Exception, error)
 	// Resolve leads from external ids to documents; unknown ones are absent.
 	Resolve(ctx context.Context, refs ...Ref) (map[Ref]Key, error)
-	// Commit writes t or nothing: ErrConflict, ErrRefTaken, ErrLease.
+	// Commit writes t or nothing: ErrConflict, ErrRefTaken, ErrLease. Refs of
+	// documents that exist are the exception where t has nothing but changes:
+	// they may lead to their document before it is committed, and if it never is.
 	Commit(ctx context.Context, t Transaction) error
 	// Due lists, for one shard, up to limit documents due before t.
 	Due(ctx context.Context, shard int, before time.Time, limit int) ([]DueItem, error)

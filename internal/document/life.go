@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,11 @@ func (l Life) Hold(ctx context.Context, t Task) (Head, error) {
 // retail.order.accepted.v1.
 func Event(docType, verb string) string { return "retail." + docType + "." + verb + ".v1" }
 
+// Mentions reports whether a timeline has an entry of the type.
+func Mentions(steps []Step, event string) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool { return s.Type == event })
+}
+
 // Next prepares a change: the head with its next state and the steps numbered
 // after the last one. Illegal transitions are refused.
 func (l Life) Next(h Head, to retail.State, steps ...Step) (Change, error) {
@@ -86,6 +92,27 @@ func (l Life) Next(h Head, to retail.State, steps ...Step) (Change, error) {
 // Commit writes one change; losing a race means another run is at work.
 func (l Life) Commit(ctx context.Context, c Change) error {
 	return l.Store.Commit(ctx, Transaction{Changes: []Change{c}})
+}
+
+// CommitFree commits changes without those of their refs that other documents
+// have: a number that cannot be searched by is no reason to stop.
+func (l Life) CommitFree(ctx context.Context, changes ...Change) error {
+	err := l.Store.Commit(ctx, Transaction{Changes: changes})
+	if !errors.Is(err, ErrRefTaken) {
+		return err
+	}
+	changes = slices.Clone(changes)
+	for i, c := range changes {
+		taken, err := l.Store.Resolve(ctx, c.Refs...)
+		if err != nil {
+			return err
+		}
+		changes[i].Refs = slices.DeleteFunc(slices.Clone(c.Refs), func(r Ref) bool {
+			owner, owned := taken[r]
+			return owned && owner != c.Head.Key
+		})
+	}
+	return l.Store.Commit(ctx, Transaction{Changes: changes})
 }
 
 // Resume gives the document to a new run and returns the task to start. ok is

@@ -1,10 +1,13 @@
 package dynamo
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/meter"
 )
 
 // write is one item of a transaction and what its failed condition means.
@@ -22,15 +26,26 @@ type write struct {
 	means error
 }
 
-// Commit implements document.Store: one TransactWriteItems.
+// Commit implements document.Store. What decides is one conditional write of a
+// head, or one transaction where more than that must be true at once: of the
+// same items a transaction costs twice as much. What a change of a document
+// refers to is written before its head, so that a head never refers to what is
+// not there; until then nothing else refers to it.
 func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
+	plain := t.Inbox == nil && len(t.Exceptions)+len(t.Pending)+len(t.Drained)+len(t.Audit) == 0
+	for _, c := range t.Changes {
+		plain = plain && c.Head.Version > 0 && c.Person == nil
+	}
 	var ws []write
 	for _, c := range t.Changes {
-		more, err := s.change(c)
+		p, err := s.prepare(ctx, c, plain)
 		if err != nil {
 			return err
 		}
-		ws = append(ws, more...)
+		if plain && len(t.Changes) == 1 && len(p.beside) == 0 {
+			return s.alone(ctx, p.head, p.writer)
+		}
+		ws = append(append(ws, p.head), p.beside...)
 	}
 	for _, x := range t.Exceptions {
 		w, err := s.exception(x)
@@ -67,58 +82,217 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 	return s.transact(ctx, ws)
 }
 
-func (s *Store) change(c document.Change) ([]write, error) {
+// plan is what the commit of one change writes.
+type plan struct {
+	writer string // of this commit's head
+	head   write
+	beside []write // in the head's transaction
+}
+
+// prepare writes what may be written before the head of a change, and plans the
+// rest.
+func (s *Store) prepare(ctx context.Context, c document.Change, plain bool) (p plan, err error) {
 	h := c.Head
-	it := fromHead(h)
+	p.writer = rand.Text()[:12]
+	it, apart, steps, err := s.timeline(ctx, c, p.writer)
+	if err != nil {
+		return p, err
+	}
+	p.beside = steps
 	condition, values := "attribute_not_exists(pk)", item(nil)
 	if h.Version > 0 {
 		condition, values = "version = :v", item{":v": num(h.Version)}
-	}
-	head, err := put(s.tables.Documents, it, condition, values, document.ErrConflict)
-	if err != nil {
-		return nil, err
-	}
-	ws := []write{head}
-	for _, st := range stepItems(it.PK, c.Steps) {
-		w, err := put(s.tables.Documents, st, "attribute_not_exists(pk)", nil, document.ErrConflict)
-		if err != nil {
-			return nil, err
+		if c.Body != nil {
+			condition, values[":b"] = condition+" AND (attribute_not_exists(body) OR body < :b)", num(h.Body)
 		}
-		ws = append(ws, w)
 	}
-	if c.Body != nil {
-		items, err := bodyItems(h.Key, h.Body, c.Body)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range items {
-			w, err := put(s.tables.Documents, b, "attribute_not_exists(pk)", nil, document.ErrConflict)
-			if err != nil {
-				return nil, err
-			}
-			ws = append(ws, w)
-		}
+	if p.head, err = put(s.tables.Documents, it, condition, values, document.ErrConflict); err != nil {
+		return p, err
 	}
 	for _, r := range c.Refs {
 		w, err := put(s.tables.Documents, refItem{PK: refPK(r), SK: refKey, Type: h.Type, Document: h.ID},
 			"attribute_not_exists(pk) OR document = :d", item{":d": str(h.ID)}, document.ErrRefTaken)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		ws = append(ws, w)
+		if !plain {
+			p.beside = append(p.beside, w)
+		} else if err := s.alone(ctx, w, ""); err != nil {
+			return p, err
+		}
+	}
+	bodies, err := s.bodies(h.Key, h.Body, c.Body)
+	if err != nil {
+		return p, err
+	}
+	for _, b := range bodies {
+		if kept, err := s.keep(ctx, b, plain); err != nil {
+			return p, err
+		} else if !kept {
+			p.beside = append(p.beside, b)
+		}
 	}
 	if c.Person != nil {
 		data, err := json.Marshal(c.Person)
 		if err != nil {
-			return nil, fmt.Errorf("encoding personal data: %w", err)
+			return p, fmt.Errorf("encoding personal data: %w", err)
 		}
 		w, err := put(s.tables.Person, map[string]any{"pk": it.PK, "sk": personKey, "data": data, "at": stamp(h.UpdatedAt)}, "", nil, nil)
 		if err != nil {
+			return p, err
+		}
+		p.beside = append(p.beside, w)
+	}
+	return p, s.putApart(ctx, h.Key, apart)
+}
+
+const (
+	// headUnit is what a head should fit: a write is paid for by the kilobyte.
+	headUnit = 1 << 10
+	// headEntries bounds what one commit's entries may add to a head.
+	headEntries = 4 << 10
+)
+
+// timeline is the head with the entries that it shall hold, those that it has
+// told before and shall hold no longer, and the items of new ones that are too
+// large for it.
+func (s *Store) timeline(ctx context.Context, c document.Change, writer string) (it headItem, apart []document.Step, beside []write, err error) {
+	h := c.Head
+	var t document.Tail
+	if h.Version > 0 {
+		if t, err = s.tail(ctx, h); err != nil {
+			return it, nil, nil, err
+		}
+	}
+	told := t.Apart
+	if n := len(t.Steps); n > 0 {
+		told = t.Steps[n-1].Seq
+	}
+	if len(c.Steps) > 0 && c.Steps[0].Seq <= told {
+		return it, nil, nil, document.ErrConflict
+	}
+	all, err := fromSteps(slices.Concat(t.Steps, c.Steps), h.Correlation)
+	if err != nil {
+		return it, nil, nil, err
+	}
+	fresh, err := fromSteps(c.Steps, h.Correlation)
+	if err != nil {
+		return it, nil, nil, err
+	}
+	it = fromHead(h)
+	it.Writer, it.News = writer, len(c.Steps)
+	whole := it
+	whole.Recent, whole.Apart = all, t.Apart
+	it.Recent, it.Apart = fresh, told
+	switch {
+	case len(fresh) > headEntries:
+		it.Recent, it.News, it.Apart = "", 0, c.Steps[len(c.Steps)-1].Seq
+		for _, st := range stepItems(it.PK, c.Steps) {
+			w, err := put(s.tables.Documents, st, "attribute_not_exists(pk)", nil, document.ErrConflict)
+			if err != nil {
+				return it, nil, nil, err
+			}
+			beside = append(beside, w)
+		}
+		return it, t.Steps, beside, nil
+	case unitsOf(whole) > unitsOf(it):
+		return it, t.Steps, nil, nil
+	}
+	return whole, nil, nil, nil
+}
+
+func unitsOf(it headItem) int {
+	m, err := attributevalue.MarshalMap(it)
+	if err != nil {
+		return 0 // told where it is written
+	}
+	return (meter.Size(m) + headUnit - 1) / headUnit
+}
+
+// bodies are the items of a body. They have no condition of their own: a
+// version that a head names is never written again, and one that is named by
+// none was left by a commit that failed.
+func (s *Store) bodies(k document.Key, version int64, body any) (out []write, err error) {
+	if body == nil {
+		return nil, nil
+	}
+	items, err := bodyItems(k, version, body)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range items {
+		w, err := put(s.tables.Documents, b, "", nil, nil)
+		if err != nil {
 			return nil, err
 		}
-		ws = append(ws, w)
+		out = append(out, w)
 	}
-	return ws, nil
+	return out, nil
+}
+
+// keep writes an item of a body where there is none, if it may be written before
+// its head. Where another one is, the head's condition must decide.
+func (s *Store) keep(ctx context.Context, w write, plain bool) (bool, error) {
+	if !plain {
+		return false, nil
+	}
+	p := w.op.Put
+	_, err := s.db.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &s.tables.Documents, Item: p.Item, ConditionExpression: aws.String("attribute_not_exists(pk)"),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	there, failed, err := s.refused(ctx, p, err)
+	if err != nil || !failed {
+		return err == nil, err
+	}
+	var old, own bodyItem
+	if err := errors.Join(attributevalue.UnmarshalMap(there, &old), attributevalue.UnmarshalMap(p.Item, &own)); err != nil {
+		return false, fmt.Errorf("decoding a body: %w", err)
+	}
+	return old.Parts == own.Parts && bytes.Equal(old.Data, own.Data), nil
+}
+
+// alone puts one item of the Documents table under its condition. A condition that fails because the
+// put was sent again after its answer was lost, as writer shows, has not failed.
+func (s *Store) alone(ctx context.Context, w write, writer string) error {
+	p := w.op.Put
+	_, err := s.db.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &s.tables.Documents, Item: p.Item, ConditionExpression: p.ConditionExpression, ExpressionAttributeValues: p.ExpressionAttributeValues,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	there, failed, err := s.refused(ctx, p, err)
+	if err != nil || !failed {
+		return err
+	}
+	if by, ok := there["writer"].(*types.AttributeValueMemberS); ok && writer != "" && by.Value == writer {
+		return nil
+	}
+	return w.means
+}
+
+// refused tells whether a put failed by its condition, and on what. Its other
+// errors are told as those of a transaction are.
+func (s *Store) refused(ctx context.Context, p *types.Put, err error) (there item, failed bool, _ error) {
+	var condition *types.ConditionalCheckFailedException
+	var beside *types.TransactionConflictException
+	switch {
+	case err == nil:
+		return nil, false, nil
+	case errors.As(err, &beside):
+		return nil, false, fault.Wrap(fault.Retryable, fault.StateConflict, err, "committing beside another transaction")
+	case !errors.As(err, &condition):
+		if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorCode() == "ValidationException" {
+			return nil, false, fault.New(fault.Permanent, fault.Internal, "the database takes an item for invalid, perhaps for its size")
+		}
+		return nil, false, fmt.Errorf("committing: %w", err)
+	case condition.Item != nil:
+		return condition.Item, true, nil
+	}
+	res, err := s.db.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.tables.Documents, ConsistentRead: aws.Bool(true), Key: item{"pk": p.Item["pk"], "sk": p.Item["sk"]}})
+	if err != nil {
+		return nil, false, fmt.Errorf("reading what is there instead: %w", err)
+	}
+	return res.Item, true, nil
 }
 
 func (s *Store) exception(x document.Exception) (write, error) {

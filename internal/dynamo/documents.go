@@ -67,6 +67,14 @@ type headItem struct {
 	CreatedAt     string `dynamodbav:"created_at"`
 	UpdatedAt     string `dynamodbav:"updated_at"`
 	CheckedAt     string `dynamodbav:"checked_at,omitempty"`
+	// Recent are the newest entries of the timeline, as JSON; Apart is the last one
+	// before them, and stands beside the head. Of Recent the last News came with
+	// the commit that wrote this item.
+	Recent string `dynamodbav:"recent,omitempty"`
+	Apart  int64  `dynamodbav:"apart,omitempty"`
+	News   int    `dynamodbav:"news,omitempty"`
+	// Writer tells whose commit this is, should its answer be lost.
+	Writer string `dynamodbav:"writer,omitempty"`
 }
 
 func fromHead(h document.Head) headItem {
@@ -96,14 +104,26 @@ func (it headItem) head() (document.Head, error) {
 	created, err2 := parseStamp(it.CreatedAt)
 	updated, err3 := parseStamp(it.UpdatedAt)
 	checked, err4 := parseStamp(it.CheckedAt)
+	tail, err5 := it.tail()
 	return document.Head{
-		Key: document.Key{Tenant: t, Type: it.Type, ID: it.ID}, Schema: it.Schema, State: retail.State(it.State),
+		Key: document.Key{Tenant: t, Type: it.Type, ID: it.ID}, Tail: &tail, Schema: it.Schema, State: retail.State(it.State),
 		Version: it.Version, Sequence: it.Sequence, Run: it.Run, Attempt: it.Attempt, Due: due, Body: it.Body,
 		Parked: it.Parked, CancelAsked: it.CancelAsked, Connection: it.Connection, ExternalID: it.ExternalID,
 		Number: it.Number, SourceVersion: it.SourceVersion, SourceHash: it.SourceHash,
 		Total: retail.Money{Amount: it.Total, Currency: retail.Currency(it.Currency)}, Parent: it.Parent,
 		ConfigVersion: it.ConfigVersion, Correlation: it.Correlation, Raw: it.Raw, Waiting: it.Waiting, CreatedAt: created, UpdatedAt: updated, CheckedAt: checked,
-	}, errors.Join(err1, err2, err3, err4)
+	}, errors.Join(err1, err2, err3, err4, err5)
+}
+
+// tail is what the head has of its timeline. One from before heads had entries
+// has put all of it apart.
+func (it headItem) tail() (document.Tail, error) {
+	steps, err := Recent(it.Recent, it.Correlation)
+	t := document.Tail{Version: it.Version, Apart: it.Apart, Steps: steps}
+	if it.Recent == "" && it.Apart == 0 {
+		t.Apart = it.Sequence
+	}
+	return t, err
 }
 
 // Head implements document.Store.
@@ -179,80 +199,6 @@ func (s *Store) Body(ctx context.Context, k document.Key, version int64, out any
 		return fmt.Errorf("reading the body of %s %s: %w", k.Type, k.ID, err)
 	}
 	return json.Unmarshal(raw, out)
-}
-
-// stepItem is what one commit adds to a timeline: an entry and those that follow
-// it. One item costs a transaction half of what two cost.
-type stepItem struct {
-	PK string `dynamodbav:"pk"`
-	SK string `dynamodbav:"sk"` // by the first entry's number
-	step
-	More []step `dynamodbav:"more,omitempty"`
-}
-
-type step struct {
-	Seq         int64             `dynamodbav:"seq"`
-	At          string            `dynamodbav:"at"`
-	Type        string            `dynamodbav:"type"`
-	Run         int64             `dynamodbav:"run,omitempty"`
-	Correlation string            `dynamodbav:"correlation,omitempty"`
-	Data        map[string]string `dynamodbav:"data,omitempty"`
-}
-
-// packed bounds what entries take of an item, of whose 400 KB a single one may
-// need most.
-const packed = 64 << 10
-
-func stepItems(pk string, steps []document.Step) (out []stepItem) {
-	size := packed
-	for _, s := range steps {
-		st := step{Seq: s.Seq, At: stamp(s.At), Type: s.Type, Run: s.Run, Correlation: s.Correlation, Data: s.Data}
-		own := len(s.Type) + len(s.Correlation) + 100
-		for k, v := range s.Data {
-			own += len(k) + len(v) + 3
-		}
-		if size += own; size > packed {
-			out = append(out, stepItem{PK: pk, SK: stepSK(s.Seq), step: st})
-			size = own
-			continue
-		}
-		last := &out[len(out)-1]
-		last.More = append(last.More, st)
-	}
-	return out
-}
-
-// Steps implements document.Store.
-func (s *Store) Steps(ctx context.Context, k document.Key) ([]document.Step, error) {
-	var out []document.Step
-	pages := dynamodb.NewQueryPaginator(s.db, &dynamodb.QueryInput{
-		TableName:              &s.tables.Documents,
-		ConsistentRead:         aws.Bool(true),
-		KeyConditionExpression: aws.String("pk = :p AND begins_with(sk, :s)"),
-		ExpressionAttributeValues: item{
-			":p": str(documentPK(k)), ":s": str("STEP#"),
-		},
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("reading the timeline of %s %s: %w", k.Type, k.ID, err)
-		}
-		var items []stepItem
-		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
-			return nil, fmt.Errorf("decoding the timeline: %w", err)
-		}
-		for _, it := range items {
-			for _, st := range append([]step{it.step}, it.More...) {
-				at, err := parseStamp(st.At)
-				if err != nil {
-					return nil, fmt.Errorf("decoding the timeline: %w", err)
-				}
-				out = append(out, document.Step{Seq: st.Seq, At: at, Type: st.Type, Run: st.Run, Correlation: st.Correlation, Data: st.Data})
-			}
-		}
-	}
-	return out, nil
 }
 
 // Pending implements document.Store.

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
@@ -208,6 +209,12 @@ func entries(t *testing.T, r streamtypes.Record) (out []drivertest.Entry) {
 		More []step `dynamodbav:"more"`
 	}
 	must(t, attributevalue.Unmarshal(image["sk"], &it.SK))
+	if it.SK == "HEAD" && r.EventName != streamtypes.OperationTypeRemove {
+		return news(t, image)
+	}
+	if _, copied := image["upto"]; copied {
+		return nil
+	}
 	if !strings.HasPrefix(it.SK, "STEP#") || r.EventName != streamtypes.OperationTypeInsert {
 		return nil
 	}
@@ -221,6 +228,27 @@ func entries(t *testing.T, r streamtypes.Record) (out []drivertest.Entry) {
 			Key:  document.Key{Tenant: tn, Type: key[2], ID: key[3]},
 			Step: document.Step{Seq: s.Seq, At: s.At, Type: s.Type, Run: s.Run, Correlation: s.Correlation, Data: s.Data},
 		})
+	}
+	return out
+}
+
+// news is what came with the commit of a head.
+func news(t *testing.T, image map[string]dynamodbtypes.AttributeValue) (out []drivertest.Entry) {
+	t.Helper()
+	var it struct {
+		PK          string `dynamodbav:"pk"`
+		Correlation string `dynamodbav:"correlation"`
+		Recent      string `dynamodbav:"recent"`
+		News        int    `dynamodbav:"news"`
+	}
+	must(t, attributevalue.UnmarshalMap(image, &it))
+	steps, err := dynamo.Recent(it.Recent, it.Correlation)
+	must(t, err)
+	key := strings.Split(it.PK, "#")
+	tn, err := retail.ParseTenant(key[1])
+	must(t, err)
+	for _, s := range steps[len(steps)-it.News:] {
+		out = append(out, drivertest.Entry{Key: document.Key{Tenant: tn, Type: key[2], ID: key[3]}, Step: s})
 	}
 	return out
 }

@@ -314,7 +314,7 @@ func TestADocumentThatAReplayFindsIsHeldByTheExceptionThatWasThere(t *testing.T)
 		t.Fatal(err)
 	}
 	h, err := d.store.Head(t.Context(), d.key("o1"))
-	steps, serr := d.store.Steps(t.Context(), h.Key)
+	steps, serr := d.store.Steps(t.Context(), h)
 	xs := d.open()
 	if err = errors.Join(err, serr); err != nil || len(xs) != 1 || xs[0].ID != x.ID || xs[0].Document != "o1" || h.Parked != x.ID || len(steps) != 1 || steps[0].Data["exception"] != x.ID {
 		t.Errorf("%+v held by %+v, %+v, %v", h, xs, steps, err)

@@ -66,9 +66,9 @@ func (m *Meter) call(ctx context.Context, in middleware.InitializeInput, next mi
 	written := 0.0
 	switch p := in.Parameters.(type) {
 	case *dynamodb.PutItemInput:
-		written = units(sizeOf(p.Item), writeUnit)
+		written = units(Size(p.Item), writeUnit)
 	case *dynamodb.UpdateItemInput:
-		written = units(sizeOf(p.ExpressionAttributeValues), writeUnit)
+		written = units(Size(p.ExpressionAttributeValues), writeUnit)
 	case *dynamodb.DeleteItemInput:
 		written = 1
 	case *dynamodb.TransactWriteItemsInput:
@@ -76,9 +76,9 @@ func (m *Meter) call(ctx context.Context, in middleware.InitializeInput, next mi
 			own := 1.0
 			switch {
 			case t.Put != nil:
-				own = units(sizeOf(t.Put.Item), writeUnit)
+				own = units(Size(t.Put.Item), writeUnit)
 			case t.Update != nil:
-				own = units(sizeOf(t.Update.ExpressionAttributeValues), writeUnit)
+				own = units(Size(t.Update.ExpressionAttributeValues), writeUnit)
 			}
 			written += 2 * own
 		}
@@ -110,9 +110,9 @@ func units(bytes, unit int) float64 {
 	return float64(max((bytes+unit-1)/unit, 1))
 }
 
-// sizeOf is an item's size as DynamoDB documents it: names and values, three
+// Size is an item's size as DynamoDB documents it: names and values, three
 // bytes for a document or list and one for each of its elements.
-func sizeOf(item map[string]types.AttributeValue) (n int) {
+func Size(item map[string]types.AttributeValue) (n int) {
 	for name, v := range item {
 		n += len(name) + sizeOfValue(v)
 	}
@@ -128,7 +128,7 @@ func sizeOfValue(v types.AttributeValue) int {
 	case *types.AttributeValueMemberN:
 		return len(v.Value)/2 + 2
 	case *types.AttributeValueMemberM:
-		return 3 + len(v.Value) + sizeOf(v.Value)
+		return 3 + len(v.Value) + Size(v.Value)
 	case *types.AttributeValueMemberL:
 		n := 3 + len(v.Value)
 		for _, e := range v.Value {

@@ -199,16 +199,20 @@ func purge(t *testing.T, queue string) {
 	}
 }
 
-// timeline is what an item says of a document's timeline, as anything.
-func timeline(t *testing.T, image map[string]dynamodbtypes.AttributeValue) (out map[string]any) {
+// newest is what a head says of its timeline.
+func newest(t *testing.T, image map[string]dynamodbtypes.AttributeValue) string {
 	t.Helper()
+	var out struct {
+		SK     string `dynamodbav:"sk"`
+		Recent string `dynamodbav:"recent"`
+	}
 	if err := attributevalue.UnmarshalMap(image, &out); err != nil {
 		t.Fatal(err)
 	}
-	if sk, _ := out["sk"].(string); !strings.HasPrefix(sk, "STEP#") {
-		return nil
+	if out.SK != "HEAD" {
+		return ""
 	}
-	return out
+	return out.Recent
 }
 
 // closing finds the timeline entry in the stream with which an order was closed.
@@ -238,7 +242,7 @@ func closing(t *testing.T) (shard, number, document string) {
 				pk, ok := r.Dynamodb.Keys["pk"].(*streamtypes.AttributeValueMemberS)
 				if image, err := attributevalue.FromDynamoDBStreamsMap(r.Dynamodb.NewImage); err != nil {
 					t.Fatal(err)
-				} else if ok && strings.Contains(fmt.Sprint(timeline(t, image)), "retail.order.closed.v1") {
+				} else if ok && strings.Contains(newest(t, image), "retail.order.closed.v1") {
 					key := strings.Split(pk.Value, "#")
 					return *s.ShardId, *r.Dynamodb.SequenceNumber, key[len(key)-1]
 				}

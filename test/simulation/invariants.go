@@ -207,7 +207,7 @@ func (w *world) afterCommit(t document.Transaction) {
 		}
 		x := written{w, t, c, prev, h, !known, w.cur.inv}
 		for _, holds := range []func(written){written.anAcceptedEventIsEnded, written.onlyTheRunActs, written.onlyTheOverdueAreSwept,
-			written.theTimelineIsWhole, written.nothingIsForgotten, written.staleSnapshotsChangeNothing} {
+			written.theTimelineIsWhole, written.aReleaseTellsItsSalesOrder, written.nothingIsForgotten, written.staleSnapshotsChangeNothing} {
 			holds(x)
 		}
 		if h.CancelAsked && !prev.CancelAsked {
@@ -246,6 +246,19 @@ func (x written) onlyTheOverdueAreSwept() {
 func (x written) theTimelineIsWhole() {
 	if n := x.steps[x.h.Key]; x.h.Sequence != n {
 		x.fail("theTimelineIsWhole", "%s %s has %d entries and counts %d", x.h.Type, x.h.ID, n, x.h.Sequence)
+	}
+}
+
+// aReleaseTellsItsSalesOrder: what subscribers and people are told of an order
+// has its sales order once, before its release.
+func (x written) aReleaseTellsItsSalesOrder() {
+	for _, st := range x.c.Steps {
+		if st.Type == document.Event(document.Order, "sales_order_created") {
+			x.sold[x.h.Key]++
+		}
+	}
+	if n := x.sold[x.h.Key]; x.h.State == retail.Released && x.prev.State != retail.Released && n != 1 || n > 1 {
+		x.fail("aReleaseTellsItsSalesOrder", "order %s tells of its sales order %d times", x.h.ID, n)
 	}
 }
 

@@ -108,8 +108,8 @@ type bodyAt struct {
 	version int64
 }
 
-func (p ports) Steps(ctx context.Context, k document.Key) (s []document.Step, err error) {
-	err = p.w.reads("read steps", func() error { s, err = p.Store.Steps(ctx, k); return err })
+func (p ports) Steps(ctx context.Context, h document.Head) (s []document.Step, err error) {
+	err = p.w.reads("read steps", func() error { s, err = p.Store.Steps(ctx, h); return err })
 	return s, err
 }
 
@@ -132,7 +132,13 @@ func (p ports) Due(ctx context.Context, shard int, before time.Time, limit int) 
 	return d, err
 }
 
+// Commit is two calls where refs are claimed before what refers to them.
 func (p ports) Commit(ctx context.Context, t document.Transaction) error {
+	if memory.Claims(t) {
+		if err := p.w.call("claim", true, func() error { return p.Store.Claim(ctx, t) }); err != nil {
+			return err
+		}
+	}
 	return p.w.call("commit", true, func() error {
 		p.w.beforeCommit(t)
 		err := p.Store.Commit(ctx, t)

@@ -83,6 +83,7 @@ type world struct {
 	heads    map[document.Key]document.Head
 	order    []document.Key // of heads, by creation
 	steps    map[document.Key]int64
+	sold     map[document.Key]int // entries about the sales order
 	effects  map[string]effect.Record
 	sends    map[string]*sent
 	events   []*delivery
@@ -136,7 +137,7 @@ const onHand = 1000
 var skus = []string{"MUG", "TEA", "HAT"}
 
 func newWorld(s Scenario, machines map[string]*Machine, trace io.Writer) *world {
-	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{},
+	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{}, sold: map[document.Key]int{},
 		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}, drained: map[document.Key]string{}}
 	w.live, w.trace, w.dice, w.crashes, w.orders = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes, len(s.Orders)
 	if s.Faults[IndexLag] > 0 {

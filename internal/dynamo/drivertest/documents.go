@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
@@ -57,6 +58,18 @@ func commit(ctx context.Context, d Driver, changes ...document.Change) error {
 	return d.Store.Commit(ctx, document.Transaction{Changes: changes})
 }
 
+// timeline is a document's as it is now; what is not there has none.
+func timeline(ctx context.Context, d Driver, k document.Key) ([]document.Step, error) {
+	h, err := d.Store.Head(ctx, k)
+	if errors.Is(err, document.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.Store.Steps(ctx, h)
+}
+
 func orderRef(tn retail.Tenant, external string) document.Ref {
 	return document.Ref{Tenant: tn, Connection: "shop", Type: "order", External: external}
 }
@@ -64,7 +77,7 @@ func orderRef(tn retail.Tenant, external string) document.Ref {
 // same compares values that hold tenants.
 func same(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b retail.Tenant) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b retail.Tenant) bool { return a == b }), cmpopts.IgnoreFields(document.Head{}, "Tail")); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -87,7 +100,7 @@ func committedWhole(t *testing.T, d Driver) {
 	if err := d.Store.Body(t.Context(), h.Key, 1, &b); err != nil || b["hello"] != "world" {
 		t.Errorf("body = %v, %v", b, err)
 	}
-	steps, err := d.Store.Steps(t.Context(), h.Key)
+	steps, err := timeline(t.Context(), d, h.Key)
 	must(t, err)
 	same(t, "steps", []document.Step{step}, steps)
 	if p, err := d.Store.Person(t.Context(), h.Key); err != nil || p != person {
@@ -109,7 +122,7 @@ func neverCommitted(t *testing.T, d Driver) {
 		if _, err := d.Store.Person(t.Context(), h.Key); !errors.Is(err, document.ErrNotFound) {
 			t.Errorf("person %s: %v", when, err)
 		}
-		if steps, err := d.Store.Steps(t.Context(), h.Key); err != nil || len(steps) != 0 {
+		if steps, err := timeline(t.Context(), d, h.Key); err != nil || len(steps) != 0 {
 			t.Errorf("steps %s: %v, %v", when, steps, err)
 		}
 	}
@@ -132,7 +145,7 @@ func nobodysMemory(t *testing.T, d Driver) {
 	for range 2 {
 		var b map[string]string
 		must(t, d.Store.Body(t.Context(), h.Key, 1, &b))
-		steps, err := d.Store.Steps(t.Context(), h.Key)
+		steps, err := timeline(t.Context(), d, h.Key)
 		must(t, err)
 		if b["k"] != "v" || steps[0].Data["k"] != "v" {
 			t.Errorf("body %v, entry %v", b, steps[0].Data)
@@ -183,7 +196,7 @@ func isolation(t *testing.T, d Driver) {
 	if _, err := d.Store.Person(ctx, k); !errors.Is(err, document.ErrNotFound) {
 		t.Errorf("person: %v", err)
 	}
-	if steps, err := d.Store.Steps(ctx, k); err != nil || len(steps) > 0 {
+	if steps, err := d.Store.Steps(ctx, document.Head{Key: k, Version: 1}); err != nil || len(steps) > 0 {
 		t.Errorf("steps: %v, %v", steps, err)
 	}
 	if found, err := d.Store.Resolve(ctx, orderRef(other, "42")); err != nil || len(found) > 0 {
@@ -429,7 +442,7 @@ func allOrNothing(t *testing.T, d Driver) {
 		if _, err := d.Store.Person(ctx, h.Key); !errors.Is(err, document.ErrNotFound) {
 			t.Errorf("%s: the person is there: %v", name, err)
 		}
-		if steps, err := d.Store.Steps(ctx, h.Key); err != nil || len(steps) > 0 {
+		if steps, err := timeline(ctx, d, h.Key); err != nil || len(steps) > 0 {
 			t.Errorf("%s: steps %v, %v", name, steps, err)
 		}
 		if found, err := d.Store.Resolve(ctx, orderRef(tn, "free")); err != nil || len(found) > 0 {
@@ -569,10 +582,10 @@ func longTimeline(t *testing.T, d Driver) {
 			steps = append(steps, document.Step{Seq: int64(len(want) + len(steps) + 1), At: Now, Type: "x", Data: map[string]string{"noise": noise}})
 		}
 		want = append(want, steps...)
-		h.Version = int64(v)
+		h.Version, h.Sequence = int64(v), int64(len(want))
 		must(t, commit(t.Context(), d, document.Change{Head: h, Steps: steps}))
 	}
-	got, err := d.Store.Steps(t.Context(), h.Key)
+	got, err := timeline(t.Context(), d, h.Key)
 	must(t, err)
 	if !cmp.Equal(want, got) {
 		t.Errorf("%d of %d entries, or another order", len(got), len(want))

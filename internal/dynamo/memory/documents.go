@@ -49,24 +49,73 @@ func encode(v any) (encoded, error) {
 	return b, nil
 }
 
+// told is a timeline entry with the version of the head that it came with.
+type told struct {
+	version int64
+	step    document.Step
+}
+
+// Claims tells whether a transaction has refs that are claimed before the rest:
+// where it has nothing but changes of documents that exist.
+func Claims(t document.Transaction) (some bool) {
+	if t.Inbox != nil || len(t.Exceptions)+len(t.Pending)+len(t.Drained)+len(t.Audit) > 0 {
+		return false
+	}
+	for _, c := range t.Changes {
+		if c.Head.Version == 0 || c.Person != nil {
+			return false
+		}
+		some = some || len(c.Refs) > 0
+	}
+	return some
+}
+
+// Claim is the first part of Commit, after which a process may die.
+func (s *Store) Claim(ctx context.Context, t document.Transaction) error {
+	if !Claims(t) {
+		return nil
+	}
+	for _, c := range t.Changes {
+		for _, r := range c.Refs {
+			if err := s.write(ctx, claim(c.Head.Key, r)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func claim(k document.Key, r document.Ref) operation {
+	return operation{documents, refKey(r), func(there any) (any, error) {
+		if old, exists := there.(document.Key); exists && old.ID != k.ID {
+			return nil, document.ErrRefTaken
+		}
+		return k, nil
+	}}
+}
+
 // Commit implements document.Store.
 func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
+	if err := s.Claim(ctx, t); err != nil {
+		return err
+	}
 	var ops []operation
 	var entries []Entry
 	for _, c := range t.Changes {
 		h := c.Head
 		was := h.Version
 		h.Version++
+		h.Tail = nil
 		h.Due, h.CreatedAt, h.UpdatedAt, h.CheckedAt = stored(h.Due), stored(h.CreatedAt), stored(h.UpdatedAt), stored(h.CheckedAt)
 		ops = append(ops, operation{documents, headKey(h.Key), func(there any) (any, error) {
-			if old, exists := there.(document.Head); exists != (was > 0) || old.Version != was {
+			if old, exists := there.(document.Head); exists != (was > 0) || old.Version != was || (c.Body != nil && exists && old.Body >= h.Body) {
 				return nil, document.ErrConflict
 			}
 			return h, nil
 		}})
 		for _, st := range c.Steps {
 			st.At, st.Data = stored(st.At), maps.Clone(st.Data)
-			ops = append(ops, create(documents, stepKey(h.Key, st.Seq), st, document.ErrConflict))
+			ops = append(ops, create(documents, stepKey(h.Key, st.Seq), told{h.Version, st}, document.ErrConflict))
 			entries = append(entries, Entry{h.Key, st})
 		}
 		if c.Body != nil {
@@ -74,15 +123,10 @@ func (s *Store) Commit(ctx context.Context, t document.Transaction) error {
 			if err != nil {
 				return err
 			}
-			ops = append(ops, create(documents, bodyKey(h.Key, h.Body), b, document.ErrConflict))
+			ops = append(ops, put(documents, bodyKey(h.Key, h.Body), b))
 		}
 		for _, r := range c.Refs {
-			ops = append(ops, operation{documents, refKey(r), func(there any) (any, error) {
-				if old, exists := there.(document.Key); exists && old.ID != h.ID {
-					return nil, document.ErrRefTaken
-				}
-				return h.Key, nil
-			}})
+			ops = append(ops, claim(h.Key, r))
 		}
 		if c.Person != nil {
 			ops = append(ops, put(persons, headKey(h.Key), *c.Person))
@@ -184,12 +228,16 @@ func (s *Store) Body(ctx context.Context, k document.Key, v int64, out any) erro
 }
 
 // Steps implements document.Store.
-func (s *Store) Steps(ctx context.Context, k document.Key) ([]document.Step, error) {
-	steps, err := list[document.Step](ctx, s, documents, partition(k), stepPrefix)
-	for i := range steps {
-		steps[i].Data = maps.Clone(steps[i].Data)
+func (s *Store) Steps(ctx context.Context, h document.Head) ([]document.Step, error) {
+	all, err := list[told](ctx, s, documents, partition(h.Key), stepPrefix)
+	var out []document.Step
+	for _, x := range all {
+		if x.version <= h.Version {
+			x.step.Data = maps.Clone(x.step.Data)
+			out = append(out, x.step)
+		}
 	}
-	return steps, err
+	return out, err
 }
 
 // Person implements document.Store.

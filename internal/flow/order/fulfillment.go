@@ -47,6 +47,9 @@ const (
 	ReleaseEffect      = "release"
 )
 
+// salesOrderCreated tells that the ERP has the order, confirmed and certified.
+const salesOrderCreated = "sales_order_created"
+
 // loaded is an order under work.
 type loaded struct {
 	head  document.Head
@@ -296,7 +299,7 @@ func (f Fulfillment) SalesOrder(ctx context.Context, t document.Task) error {
 	if _, err := retail.CertifyTarget("ERP", w.order.Totals.Total, stored); err != nil {
 		return fault.Wrap(fault.Exception, fault.TotalsDiffer, err, "certifying the sales order").At("total", stored.String())
 	}
-	return f.told(ctx, w, "sales_order_created", so, salesOrderRef(w, so))
+	return f.told(ctx, w, salesOrderCreated, so, salesOrderRef(w, so))
 }
 
 // made tells whether the sales order was confirmed, certified and told.
@@ -305,8 +308,14 @@ func (f Fulfillment) made(ctx context.Context, w loaded) (bool, error) {
 	if err != nil || rec == nil || rec.Status != effect.Confirmed {
 		return false, err
 	}
-	known, err := f.Life.Store.Resolve(ctx, salesOrderRef(w, rec.Receipt))
-	return len(known) > 0, err
+	return f.mentioned(ctx, w.head, salesOrderCreated)
+}
+
+// mentioned tells whether the order's timeline has the entry. A number that
+// leads to the order proves less: it may be there before the entry is.
+func (f Fulfillment) mentioned(ctx context.Context, h document.Head, verb string) (bool, error) {
+	steps, err := f.Life.Store.Steps(ctx, h)
+	return document.Mentions(steps, document.Event(h.Type, verb)), err
 }
 
 func salesOrderRef(w loaded, so effect.Receipt) document.Ref {
@@ -390,12 +399,8 @@ func (f Fulfillment) notCanceled(ctx context.Context, w *loaded, target string, 
 // told records an effect in the timeline once, with the number that people
 // will search for.
 func (f Fulfillment) told(ctx context.Context, w loaded, verb string, r effect.Receipt, refs ...document.Ref) error {
-	known, err := f.Life.Store.Resolve(ctx, refs...)
-	if err != nil {
+	if done, err := f.mentioned(ctx, w.head, verb); err != nil || done {
 		return err
-	}
-	if len(known) == len(refs) {
-		return nil
 	}
 	c, err := f.Life.Next(w.head, w.head.State, document.Step{Type: document.Event(w.head.Type, verb), Data: map[string]string{"ref": r.Ref, "number": r.Number}})
 	if err != nil {
@@ -403,7 +408,7 @@ func (f Fulfillment) told(ctx context.Context, w loaded, verb string, r effect.R
 	}
 	c.Refs = refs
 	c.Head.Attempt = 0
-	return f.Life.Commit(ctx, c)
+	return f.Life.CommitFree(ctx, c)
 }
 
 // Release asks the warehouse to ship.

@@ -180,7 +180,7 @@ func TestAnOrderIsReceivedWithItsTimelineAndADueEvenIfItsPhaseDoesNotStart(t *te
 	if len(b.started) != 1 || b.started[0].ID != h.ID {
 		t.Errorf("started = %v", b.started)
 	}
-	steps, err := b.store.Steps(t.Context(), h.Key)
+	steps, err := b.store.Steps(t.Context(), h)
 	if err != nil || len(steps) != 1 || steps[0].Type != "retail.order.received.v1" {
 		t.Errorf("steps = %v, %v", steps, err)
 	}

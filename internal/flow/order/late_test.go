@@ -155,7 +155,7 @@ func TestASalesOrderThatNobodyWasToldOfIsCertifiedAgain(t *testing.T) {
 			t.Errorf("made %+v, %d totals, %v", l.target, l.totals, err)
 		}
 	}
-	steps, err := b.store.Steps(t.Context(), b.head(id).Key)
+	steps, err := b.store.Steps(t.Context(), b.head(id))
 	if err != nil || steps[len(steps)-1].Type != "retail.order.sales_order_created.v1" {
 		t.Errorf("%+v, %v", steps, err)
 	}

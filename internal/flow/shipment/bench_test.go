@@ -440,7 +440,7 @@ func (b *bench) body(k document.Key, out any) {
 // timeline returns the verbs of a document's timeline.
 func (b *bench) timeline(k document.Key) []string {
 	b.Helper()
-	steps, err := b.store.Steps(b.Context(), k)
+	steps, err := b.store.Steps(b.Context(), b.head(k))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (p Phase) Close(ctx context.Context, t document.Task) error {
 		if err != nil {
 			return err
 		}
-		steps, err := p.Life.Store.Steps(ctx, w.head.Key)
+		steps, err := p.Life.Store.Steps(ctx, w.head)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (p Phase) Close(ctx context.Context, t document.Task) error {
 func untold(steps []document.Step, docType string, verbs ...string) []string {
 	var out []string
 	for _, verb := range verbs {
-		if event := document.Event(docType, verb); !mentions(steps, event) {
+		if event := document.Event(docType, verb); !document.Mentions(steps, event) {
 			out = append(out, event)
 		}
 	}
@@ -62,7 +62,7 @@ func untold(steps []document.Step, docType string, verbs ...string) []string {
 // order's end where the shipment is the last. lacks is what must be told first.
 func (p Phase) release(ctx context.Context, w loaded) (c document.Change, lacks []string, err error) {
 	h := w.parent
-	steps, err := p.Life.Store.Steps(ctx, h.Key)
+	steps, err := p.Life.Store.Steps(ctx, h)
 	if err != nil {
 		return c, nil, err
 	}

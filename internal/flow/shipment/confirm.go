@@ -16,7 +16,7 @@ func (p Phase) Confirm(ctx context.Context, t document.Task) error {
 	if err != nil {
 		return err
 	}
-	if done, err := p.told(ctx, w.head.Key, confirmed); err != nil || done {
+	if done, err := p.told(ctx, w.head, confirmed); err != nil || done {
 		return err
 	}
 	channel, err := flow.Port[Channel](ctx, p.Connections, w.head.Tenant, w.parent.Connection, "confirm shipments")

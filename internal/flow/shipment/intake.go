@@ -129,7 +129,7 @@ func notYetShipped(err error) bool {
 // configuration that it is taken in under.
 func (d delivery) place(ctx context.Context, r *read) error {
 	s := &r.shipment
-	k, found, err := orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef)
+	h, found, err := orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef)
 	if err != nil {
 		return err
 	}
@@ -139,25 +139,31 @@ func (d delivery) place(ctx context.Context, r *read) error {
 		}
 		return unknownOrder(s.OrderRef)
 	}
-	s.OrderID = k.ID
-	h, err := d.Life.Store.Head(ctx, k)
-	if err != nil {
-		return fmt.Errorf("reading the shipment's order: %w", err)
-	}
+	s.OrderID = h.ID
 	route, err := d.Connections.Route(ctx, d.Tenant, h.Connection)
 	r.config = route.ConfigVersion
 	return err
 }
 
-// orderOf leads from the warehouse's id of a released order to the order.
-func orderOf(ctx context.Context, store document.Store, t retail.Tenant, warehouse, external string) (document.Key, bool, error) {
+// orderOf leads from the warehouse's id of a released order to the order. The id
+// is known before the release is: an order may yet be canceled in between.
+func orderOf(ctx context.Context, store document.Store, t retail.Tenant, warehouse, external string) (h document.Head, found bool, err error) {
 	if !usable(external) {
-		return document.Key{}, false, nil
+		return h, false, nil
 	}
 	ref := document.Ref{Tenant: t, Connection: warehouse, Type: orderRef, External: external}
-	found, err := store.Resolve(ctx, ref)
-	k := found[ref]
-	return k, k.Type == document.Order, err
+	known, err := store.Resolve(ctx, ref)
+	if k := known[ref]; err != nil || k.Type != document.Order {
+		return h, false, err
+	}
+	if h, err = store.Head(ctx, known[ref]); err != nil {
+		return h, false, fmt.Errorf("reading the order of warehouse order %s: %w", external, err)
+	}
+	switch h.State {
+	case retail.Released, retail.InFulfillment, retail.Shipped, retail.Closed, retail.Canceled:
+		return h, true, nil
+	}
+	return h, false, nil
 }
 
 func unknownOrder(external string) error {
@@ -359,10 +365,12 @@ func (d delivery) refuse(ctx context.Context, r read, cause error) (string, erro
 	if found {
 		return d.Park(ctx, k, s.Tracking, cause)
 	}
-	if k, found, err = orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef); err != nil {
+	order, found, err := orderOf(ctx, d.Life.Store, d.Tenant, d.Connection, s.OrderRef)
+	if err != nil {
 		return "", err
-	} else if found {
-		s.OrderID = k.ID
+	}
+	if found {
+		s.OrderID = order.ID
 	}
 	h := d.head(r)
 	return d.ParkNew(ctx, h, cause, func(c *document.Change) (err error) {

@@ -38,7 +38,7 @@ func TestAShipmentIsReceivedUnderItsOrderEvenIfItsPhaseDoesNotStart(t *testing.T
 	if h.State != retail.Received || h.Parent != o.ID || h.Run != 1 || !h.Due.After(noon) || h.ConfigVersion != 7 || h.Number != "94001" || h.Connection != "warehouse" {
 		t.Errorf("head = %+v", h)
 	}
-	steps, err := b.store.Steps(t.Context(), task.Key())
+	steps, err := b.store.Steps(t.Context(), h)
 	if err != nil || len(steps) != 1 || steps[0].Type != "retail.shipment.received.v1" {
 		t.Fatalf("steps = %v, %v", steps, err)
 	}

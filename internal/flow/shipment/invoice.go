@@ -29,7 +29,7 @@ func (p Phase) Invoice(ctx context.Context, t document.Task) error {
 }
 
 func (p Phase) postShipment(ctx context.Context, t document.Task, w loaded) error {
-	if done, err := p.told(ctx, w.head.Key, posted); err != nil || done {
+	if done, err := p.told(ctx, w.head, posted); err != nil || done {
 		return err
 	}
 	route, so, err := p.salesOrder(ctx, w)
@@ -59,7 +59,7 @@ func (p Phase) postShipment(ctx context.Context, t document.Task, w loaded) erro
 }
 
 func (p Phase) postInvoice(ctx context.Context, t document.Task, w loaded) error {
-	if done, err := p.told(ctx, w.parent.Key, invoiced); err != nil || done {
+	if done, err := p.told(ctx, w.parent, invoiced); err != nil || done {
 		return err
 	}
 	route, so, err := p.salesOrder(ctx, w)

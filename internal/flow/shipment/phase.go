@@ -87,14 +87,15 @@ func (p Phase) load(ctx context.Context, t document.Task) (loaded, error) {
 // was unknown is led to it here.
 func (p Phase) parent(ctx context.Context, w *loaded) (document.Head, error) {
 	if w.head.Parent == "" {
-		k, found, err := orderOf(ctx, p.Life.Store, w.head.Tenant, w.head.Connection, w.shipment.OrderRef)
+		h, found, err := orderOf(ctx, p.Life.Store, w.head.Tenant, w.head.Connection, w.shipment.OrderRef)
+		if err == nil && !found {
+			err = unknownOrder(w.shipment.OrderRef)
+		}
 		if err != nil {
 			return document.Head{}, err
 		}
-		if !found {
-			return document.Head{}, unknownOrder(w.shipment.OrderRef)
-		}
-		w.head.Parent, w.shipment.OrderID = k.ID, k.ID
+		w.head.Parent, w.shipment.OrderID = h.ID, h.ID
+		return h, nil
 	}
 	h, err := p.Life.Store.Head(ctx, document.Key{Tenant: w.head.Tenant, Type: document.Order, ID: w.head.Parent})
 	if err != nil {
@@ -133,7 +134,7 @@ func (w loaded) parcel(target string) any {
 var errLost = errors.New("somebody else changed the document first")
 
 func (p Phase) commit(ctx context.Context, changes ...document.Change) error {
-	return lost(p.Life.Store.Commit(ctx, document.Transaction{Changes: changes}))
+	return lost(p.Life.CommitFree(ctx, changes...))
 }
 
 func lost(err error) error {
@@ -162,13 +163,9 @@ func contend(attempt func() error) error {
 }
 
 // told reports whether the document's timeline has the entry.
-func (p Phase) told(ctx context.Context, k document.Key, verb string) (bool, error) {
-	steps, err := p.Life.Store.Steps(ctx, k)
-	return mentions(steps, document.Event(k.Type, verb)), err
-}
-
-func mentions(steps []document.Step, event string) bool {
-	return slices.ContainsFunc(steps, func(s document.Step) bool { return s.Type == event })
+func (p Phase) told(ctx context.Context, h document.Head, verb string) (bool, error) {
+	steps, err := p.Life.Store.Steps(ctx, h)
+	return document.Mentions(steps, document.Event(h.Type, verb)), err
 }
 
 // news is one entry of a document's timeline that is told once.
@@ -193,19 +190,15 @@ func (p Phase) tell(ctx context.Context, t document.Task, n news) error {
 				return fmt.Errorf("reading the head of %s %s: %w", n.key.Type, n.key.ID, err)
 			}
 		}
-		// After the head: whatever is told in between makes the commit fail.
-		if done, err := p.told(ctx, n.key, n.verb); err != nil || done {
-			return err
-		}
-		refs, err := freeRefs(ctx, p.Life.Store, n.key, n.refs...)
-		if err != nil {
+		// As of the head: whatever is told in between makes the commit fail.
+		if done, err := p.told(ctx, h, n.verb); err != nil || done {
 			return err
 		}
 		c, err := p.Life.Next(h, h.State, document.Step{Type: document.Event(n.key.Type, n.verb), Data: n.data})
 		if err != nil {
 			return err
 		}
-		c.Refs = refs
+		c.Refs = slices.DeleteFunc(slices.Clone(n.refs), func(r document.Ref) bool { return !usable(r.External) })
 		if own {
 			c.Head.Attempt = 0
 		}

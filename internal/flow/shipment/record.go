@@ -206,8 +206,10 @@ func (p Phase) ship(ctx context.Context, w loaded) (document.Change, error) {
 	c.Body = w.order
 	// The number is the shipment's at the warehouse's connection, and the
 	// order's at its channel's.
-	c.Refs, err = freeRefs(ctx, p.Life.Store, h.Key, document.Ref{Tenant: h.Tenant, Connection: h.Connection, Type: trackingRef, External: w.shipment.Tracking})
-	return c, err
+	if usable(w.shipment.Tracking) {
+		c.Refs = []document.Ref{{Tenant: h.Tenant, Connection: h.Connection, Type: trackingRef, External: w.shipment.Tracking}}
+	}
+	return c, nil
 }
 
 // waits reports whether anything of the order is still to be shipped.

@@ -55,7 +55,7 @@ func (d *Demo) Order(ctx context.Context, external string) (Order, error) {
 	}
 	o.Number, o.ID, o.State, o.Total = h.Number, h.ID, h.State, h.Total
 	o.Amount, o.Currency = h.Total.String(), string(h.Total.Currency)
-	steps, err := d.Platform.Store.Steps(ctx, k)
+	steps, err := d.Platform.Store.Steps(ctx, h)
 	if err != nil {
 		return o, err
 	}
