@@ -3,14 +3,20 @@ package build
 import (
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"github.com/klauspost/compress/flate"
 )
+
+// level is within two percent of the smallest that there is, at half the price
+// of the standard library's usual one: a change of a shared package packs every
+// function anew.
+const level = 7
 
 // packed is the time of every archive's entry: the earliest that a zip holds.
 var packed = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -50,7 +56,7 @@ func zipped(code []byte) ([]byte, error) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(out, flate.BestSpeed)
+		return flate.NewWriter(out, level)
 	})
 	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: packed}
 	header.SetMode(0o755)
