@@ -15,7 +15,6 @@ import (
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
 	"github.com/agnivade/levenshtein"
 
@@ -345,7 +344,7 @@ func celType(k reflect.Kind) *cel.Type {
 // the way to the field, and the field's value.
 func environment(document string, t reflect.Type, l leaf) (*cel.Env, error) {
 	opts := []cel.EnvOption{
-		ext.NativeTypes(t, ext.ParseStructTag("json")),
+		native(t),
 		cel.Variable(document, cel.ObjectType("retail."+t.Name())),
 		cel.Variable("value", celType(l.kind)),
 		cel.ParserExpressionSizeLimit(maxSource), cel.ParserRecursionLimit(maxNesting),
@@ -354,6 +353,21 @@ func environment(document string, t reflect.Type, l leaf) (*cel.Env, error) {
 		opts = append(opts, cel.Variable(name, cel.ObjectType("retail."+l.types[i].Name())))
 	}
 	return cel.NewEnv(append(opts, texts()...)...)
+}
+
+// native makes a document's type known by its JSON names. It is ext.NativeTypes,
+// which would bring the library's other extensions with it.
+func native(t reflect.Type) cel.EnvOption {
+	return func(env *cel.Env) (*cel.Env, error) {
+		provider, adapter, err := types.ComposeTypes(env.CELTypeProvider(), env.CELTypeAdapter(), t, types.ParseStructTag("json"))
+		if err != nil {
+			return nil, err
+		}
+		if env, err = cel.CustomTypeAdapter(adapter)(env); err != nil {
+			return nil, err
+		}
+		return cel.CustomTypeProvider(provider)(env)
+	}
 }
 
 // texts are the functions on texts. The library's own are left out: some make
