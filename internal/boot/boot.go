@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -63,9 +62,9 @@ type Platform struct {
 // New reads the environment. It makes no network call.
 func New() *Platform {
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
-	cfg, err := config.LoadDefaultConfig(context.Background())
+	cfg, err := configuration(os.Getenv)
 	if err != nil {
-		log.Error("loading the AWS configuration", "error", err)
+		log.Error("reading the AWS configuration", "error", err)
 		os.Exit(1)
 	}
 	return For(cfg, os.Getenv, log)
