@@ -6,10 +6,11 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 )
 
 func main() {
 	p := boot.New().Must("DOCUMENTS_TABLE", "EXCEPTIONS_TABLE", "CONFIG_TABLE", "CREDENTIALS_TABLE", "AUDIT_TABLE",
 		"ORDER_INBOX_DEAD", "SHIPMENT_INBOX_DEAD", "RESUME_DEAD", "JOB_DEAD", "PUBLISH_DEAD", "SCHEDULE_DEAD")
-	lambda.Start(p.Alert("alert-send"))
+	lambda.Start(operations.Alert(p, "alert-send"))
 }

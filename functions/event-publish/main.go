@@ -6,9 +6,10 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 )
 
 func main() {
 	p := boot.New().Must("EVENT_BUS")
-	lambda.Start(boot.Publish(p, p.Bus().Publish))
+	lambda.Start(operations.Publish(p, operations.Bus(p).Publish))
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 )
 
 func main() {
@@ -12,5 +13,5 @@ func main() {
 		"ORDER_QUEUE", "SHIPMENT_QUEUE", "RESUME_QUEUE", "JOB_QUEUE",
 		"ORDER_INBOX_DEAD", "SHIPMENT_INBOX_DEAD", "RESUME_DEAD", "JOB_DEAD", "PUBLISH_DEAD", "SCHEDULE_DEAD",
 		"EVENT_BUS", "DOCUMENTS_STREAM")
-	lambda.Start(boot.Batch(p, "job-run", p.Hide("JOB_QUEUE"), p.Jobs().Run))
+	lambda.Start(boot.Batch(p, "job-run", p.Hide("JOB_QUEUE"), operations.Jobs(p).Run))
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -30,7 +29,6 @@ import (
 	"github.com/waybillhq/waybill/internal/dynamo"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/egress"
-	"github.com/waybillhq/waybill/internal/eventbus"
 	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/flow/shipment"
 	"github.com/waybillhq/waybill/internal/hook"
@@ -119,11 +117,6 @@ func (p *Platform) Machines() stepfn.Machines {
 	}}
 }
 
-// Bus is the partner's event bus.
-func (p *Platform) Bus() eventbus.Bus {
-	return eventbus.Bus{Client: eventbridge.NewFromConfig(p.AWS), Name: p.Env("EVENT_BUS")}
-}
-
 // Rates is this instance's share in what may be asked of connections.
 func (p *Platform) Rates() *rate.Governor {
 	p.govern.Do(func() {
@@ -155,11 +148,14 @@ func (p *Platform) inFlight() int {
 // so that each configuration and credential is read once.
 func (p *Platform) Connections() *Connections {
 	p.connect.Do(func() {
-		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: egress.New(time.Now, p.privateNetworks()...).Counting(p.Meter.Vendor), Rates: p.Rates(), Now: time.Now}
+		p.connections = &Connections{Store: p.Store, Sealer: p.Sealer(), Client: p.Egress().Counting(p.Meter.Vendor), Rates: p.Rates(), Now: time.Now}
 		p.connections.Maps = &mapping.Reader{Store: p.Store, Now: time.Now}
 	})
 	return p.connections
 }
+
+// Egress is the client for what is not AWS.
+func (p *Platform) Egress() *egress.Client { return egress.New(time.Now, p.privateNetworks()...) }
 
 // privateNetworks are the prefixes that vendors' addresses may lie in although
 // they are not public.

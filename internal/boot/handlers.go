@@ -27,7 +27,7 @@ func (p *Platform) Task(name string, step func(context.Context, document.Task) e
 	return func(ctx context.Context, t document.Task) error {
 		began := time.Now()
 		err := step(ctx, t)
-		p.line(name, began, err, "tenant", t.Tenant.String(), "type", t.Type, "document", t.ID, "run", t.Run)
+		p.Line(name, began, err, "tenant", t.Tenant.String(), "type", t.Type, "document", t.ID, "run", t.Run)
 		return taskError(err)
 	}
 }
@@ -74,8 +74,8 @@ func taskError(err error) error {
 	return messages.InvokeResponse_Error{Type: string(fault.KindOf(err)), Message: fault.Encode(err)}
 }
 
-// line is the one line that an invocation logs. Faults hold no personal data.
-func (p *Platform) line(name string, began time.Time, err error, attrs ...any) {
+// Line is the one line that an invocation logs. Faults hold no personal data.
+func (p *Platform) Line(name string, began time.Time, err error, attrs ...any) {
 	attrs = append(attrs, "ms", time.Since(began).Milliseconds(), "asked", p.Meter.Take())
 	switch f := fault.Of(err); {
 	case err == nil:
@@ -154,7 +154,7 @@ func batch[T any](p *Platform, name string, hide Hide, one func(ctx context.Cont
 			} else {
 				outcome, err = one(ctx, m, attempt)
 			}
-			p.line(name, began, err, "message", rec.MessageId, "outcome", outcome, "attempt", attempt)
+			p.Line(name, began, err, "message", rec.MessageId, "outcome", outcome, "attempt", attempt)
 			if err == nil {
 				continue
 			}

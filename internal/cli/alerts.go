@@ -13,6 +13,7 @@ import (
 
 	"github.com/waybillhq/waybill/internal/alert"
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/retail"
 )
 
@@ -120,7 +121,7 @@ func (c alertsTestCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	got, err := p.Watch().Try(ctx, boot.NewID())
+	got, err := operations.Watch(p).Try(ctx, boot.NewID())
 	if err != nil {
 		return err
 	}

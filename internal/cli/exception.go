@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/exception"
@@ -90,7 +91,7 @@ func (c exceptions) Run(ctx context.Context, s streams) error {
 	}
 	causes := exception.Causes(all)
 	// What no function could take in is nobody's document, and work all the same.
-	letters, err := p.DeadLetters(ctx)
+	letters, err := operations.DeadLetters(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/retail"
 )
@@ -166,7 +167,7 @@ func showJob(ctx context.Context, s streams, p *boot.Platform, j job.Job, asJSON
 	rows := []job.Rejected{}
 	if j.Rejects != "" {
 		var err error
-		if rows, err = p.Jobs().Rejected(ctx, j, limit); err != nil {
+		if rows, err = operations.Jobs(p).Rejected(ctx, j, limit); err != nil {
 			return err
 		}
 	}
@@ -246,7 +247,7 @@ type runJob struct {
 
 func (c runJob) run(ctx context.Context, s streams, p *boot.Platform, q job.Request) error {
 	q.DryRun, q.By = c.DryRun, person()
-	j, err := p.Jobs().Start(ctx, q)
+	j, err := operations.Jobs(p).Start(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -374,7 +375,7 @@ func (c jobResume) Run(ctx context.Context, s streams) error {
 	if c.DryRun {
 		return showJob(ctx, s, p, j, c.JSON, 0)
 	}
-	if j, err = p.Jobs().Resume(ctx, j.Task()); err != nil {
+	if j, err = operations.Jobs(p).Resume(ctx, j.Task()); err != nil {
 		return err
 	}
 	if c.Detach {
@@ -395,7 +396,7 @@ func (c jobCancel) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if !c.DryRun {
-		if j, err = p.Jobs().Cancel(ctx, j.Task()); err != nil {
+		if j, err = operations.Jobs(p).Cancel(ctx, j.Task()); err != nil {
 			return err
 		}
 	}

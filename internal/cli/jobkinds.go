@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/connector/catalog"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/flow/order"
@@ -37,12 +38,12 @@ func (c redriveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	names := p.DeadLetterDesk().Names()
+	names := operations.DeadLetterDesk(p).Names()
 	if !slices.Contains(names, c.Queue) {
 		return fmt.Errorf("--queue: there is no queue %q; there are %v", c.Queue, names)
 	}
 	if c.Archived == "" {
-		letters, err := p.DeadLetters(ctx)
+		letters, err := operations.DeadLetters(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (c proofCmd) Run(ctx context.Context, s streams) error {
 
 func (c proofCmd) prove(ctx context.Context, s streams, p *boot.Platform, t retail.Tenant, channel string) (proved, error) {
 	x := proved{Tenant: t.String(), Connection: channel}
-	j, err := p.Jobs().Start(ctx, job.Request{Tenant: t, Kind: proof.Job.Name, Params: map[string]string{"connection": channel, "date": c.Date}, DryRun: c.DryRun, By: person(), Reason: "asked for"})
+	j, err := operations.Jobs(p).Start(ctx, job.Request{Tenant: t, Kind: proof.Job.Name, Params: map[string]string{"connection": channel, "date": c.Date}, DryRun: c.DryRun, By: person(), Reason: "asked for"})
 	if err != nil {
 		return x, err
 	}

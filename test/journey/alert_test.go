@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/partner"
 )
@@ -97,11 +98,11 @@ func TestWhatNeedsPeopleIsToldOnceAndSigned(t *testing.T) {
 	mail := subscribe(t)
 
 	// A test goes out first, and meets the receiver while it is broken.
-	got, err := platform.Platform.Watch().Try(ctx, "journey")
+	got, err := operations.Watch(platform.Platform).Try(ctx, "journey")
 	if err != nil || got["webhook"] == nil || got["mail"] != nil {
 		t.Errorf("a test to a broken receiver: %v, %v", got, err)
 	}
-	if got, err = platform.Platform.Watch().Try(ctx, "journey"); err != nil || got["webhook"] != nil {
+	if got, err = operations.Watch(platform.Platform).Try(ctx, "journey"); err != nil || got["webhook"] != nil {
 		t.Errorf("a test: %v, %v", got, err)
 	}
 

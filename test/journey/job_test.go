@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/connector/shopify/shopifytest"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/exception"
@@ -38,7 +39,7 @@ func runJob(t *testing.T, q job.Request) job.Job {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	q.By, q.Reason = "journey", "mended"
-	j, err := platform.Platform.Jobs().Start(ctx, q)
+	j, err := operations.Jobs(platform.Platform).Start(ctx, q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestDeadLettersGoBackAndTheDayHasNoHole(t *testing.T) {
 		}
 		orders = append(orders, o)
 	}
-	letters, err := p.DeadLetters(t.Context())
+	letters, err := operations.DeadLetters(t.Context(), p)
 	if err != nil || len(letters) != 1 || letters[0].Queue != "order-inbox" || letters[0].Count != 2 || letters[0].Sample == "" {
 		t.Fatalf("dead letters %+v, %v", letters, err)
 	}
@@ -83,7 +84,7 @@ func TestDeadLettersGoBackAndTheDayHasNoHole(t *testing.T) {
 	for _, o := range orders {
 		await(t, o, retail.Closed, 2*time.Minute)
 	}
-	if letters, err = p.DeadLetters(t.Context()); err != nil || len(letters) != 0 {
+	if letters, err = operations.DeadLetters(t.Context(), p); err != nil || len(letters) != 0 {
 		t.Errorf("dead letters %+v, %v", letters, err)
 	}
 	// What other journeys placed without a webhook is found meanwhile.

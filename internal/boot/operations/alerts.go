@@ -1,4 +1,7 @@
-package boot
+// Package operations wires what watches over a stack and sets it right: jobs, dead
+// letters, events and alerts. Its clients of AWS are apart from boot's, because a
+// client that is imported is in every archive, called or not.
+package operations
 
 import (
 	"context"
@@ -10,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"github.com/waybillhq/waybill/internal/alert"
+	"github.com/waybillhq/waybill/internal/boot"
 	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/egress"
@@ -24,9 +28,9 @@ import (
 const overdueLimit = 100
 
 // Watch evaluates alerts and tells them.
-func (p *Platform) Watch() alert.Watch {
-	client := egress.New(time.Now, p.privateNetworks()...)
-	w := alert.Watch{Store: p.Store, Now: time.Now, NewID: NewID, Destinations: p.destinations,
+func Watch(p *boot.Platform) alert.Watch {
+	client := p.Egress()
+	w := alert.Watch{Store: p.Store, Now: time.Now, NewID: boot.NewID, Destinations: func(ctx context.Context) (alert.Destinations, error) { return destinations(ctx, p) },
 		Post: func(ctx context.Context, d alert.Destinations, id string, at time.Time, body []byte) error {
 			h, err := alert.Headers(d.Secret, id, at, body)
 			if err != nil {
@@ -50,7 +54,7 @@ func (p *Platform) Watch() alert.Watch {
 
 // destinations are what the partner configured, read when there is something
 // to tell.
-func (p *Platform) destinations(ctx context.Context) (alert.Destinations, error) {
+func destinations(ctx context.Context, p *boot.Platform) (alert.Destinations, error) {
 	own, err := p.Store.Partner(ctx)
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return alert.Destinations{Partner: "waybill"}, nil
@@ -76,7 +80,7 @@ func (p *Platform) destinations(ctx context.Context) (alert.Destinations, error)
 
 // Observe reads what alerts are made of. What cannot be read is named, and does
 // not keep the rest from being told.
-func (p *Platform) Observe(ctx context.Context) (alert.Observation, error) {
+func Observe(ctx context.Context, p *boot.Platform) (alert.Observation, error) {
 	o := alert.Observation{At: time.Now()}
 	var failed []error
 	blind := func(err error, kinds ...alert.Kind) {
@@ -95,12 +99,12 @@ func (p *Platform) Observe(ctx context.Context) (alert.Observation, error) {
 		o.Overdue = append(o.Overdue, late...)
 	}
 	for _, err := range []error{
-		p.letters(ctx, &o, orderInbox, p.Env("ORDER_INBOX_DEAD")),
-		p.letters(ctx, &o, shipmentInbox, p.Env("SHIPMENT_INBOX_DEAD")),
-		p.letters(ctx, &o, "resume", p.Env("RESUME_DEAD")),
-		p.letters(ctx, &o, "job", p.Env("JOB_DEAD")),
-		p.letters(ctx, &o, "publish", p.Env("PUBLISH_DEAD")),
-		p.letters(ctx, &o, "schedule", p.Env("SCHEDULE_DEAD")),
+		letters(ctx, p, &o, orderInbox, p.Env("ORDER_INBOX_DEAD")),
+		letters(ctx, p, &o, shipmentInbox, p.Env("SHIPMENT_INBOX_DEAD")),
+		letters(ctx, p, &o, "resume", p.Env("RESUME_DEAD")),
+		letters(ctx, p, &o, "job", p.Env("JOB_DEAD")),
+		letters(ctx, p, &o, "publish", p.Env("PUBLISH_DEAD")),
+		letters(ctx, p, &o, "schedule", p.Env("SCHEDULE_DEAD")),
 	} {
 		if err != nil {
 			blind(err, alert.DeadLetter)
@@ -109,7 +113,7 @@ func (p *Platform) Observe(ctx context.Context) (alert.Observation, error) {
 	return o, errors.Join(failed...)
 }
 
-func (p *Platform) letters(ctx context.Context, o *alert.Observation, name, url string) error {
+func letters(ctx context.Context, p *boot.Platform, o *alert.Observation, name, url string) error {
 	n, err := p.Queues.Count(ctx, url)
 	if err == nil && n > 0 {
 		o.Letters = append(o.Letters, deadletter.Letters{Queue: name, Count: n, Action: "mend the cause, then: waybill redrive --queue " + name + " --reason WHY"})
@@ -118,17 +122,17 @@ func (p *Platform) letters(ctx context.Context, o *alert.Observation, name, url 
 }
 
 // Alert makes the handler of the schedule that evaluates alerts.
-func (p *Platform) Alert(name string) func(context.Context) error {
-	w := p.Watch()
+func Alert(p *boot.Platform, name string) func(context.Context) error {
+	w := Watch(p)
 	return func(ctx context.Context) error {
 		began := time.Now()
-		o, blind := p.Observe(ctx)
-		reopened, stuck := p.Reopen(ctx, o.Exceptions, o.Letters)
+		o, blind := Observe(ctx, p)
+		reopened, stuck := Reopen(ctx, p, o.Exceptions, o.Letters)
 		blind = errors.Join(blind, stuck)
 		sum, err := w.Run(ctx, o)
 		// What could not be sent is tried again with the next pass; what could
 		// not be read or stored is an error of the function.
-		p.line(name, began, errors.Join(blind, err), "active", sum.Active, "told", sum.Told, "failed", sum.Failed, "reopened", reopened)
+		p.Line(name, began, errors.Join(blind, err), "active", sum.Active, "told", sum.Told, "failed", sum.Failed, "reopened", reopened)
 		return errors.Join(blind, ignoreUnsent(err))
 	}
 }

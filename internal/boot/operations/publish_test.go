@@ -1,4 +1,4 @@
-package boot_test
+package operations_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybillhq/waybill/internal/boot"
+	"github.com/waybillhq/waybill/internal/boot/operations"
 	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/eventbus"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -29,7 +30,7 @@ func step(seq int, eventType string) events.DynamoDBEventRecord {
 func publish(t *testing.T, subscribed string, refuse int, records ...events.DynamoDBEventRecord) (got []string, failed []string) {
 	t.Helper()
 	p := boot.For(aws.Config{}, func(n string) string { return map[string]string{"SUBSCRIBED_EVENTS": subscribed}[n] }, slog.New(slog.DiscardHandler))
-	handle := boot.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+	handle := operations.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
 		if len(batch) > 10 {
 			return nil, errors.New("more than the bus takes at once")
 		}
@@ -121,7 +122,7 @@ func TestAStretchThatWasGivenUpOnIsPublished(t *testing.T) {
 	} {
 		var got []string
 		batches := 0
-		forward := boot.Republish("retail.order.closed.v1", func(_ context.Context, w stream.Stretch) ([]events.DynamoDBEventRecord, error) {
+		forward := operations.Republish("retail.order.closed.v1", func(_ context.Context, w stream.Stretch) ([]events.DynamoDBEventRecord, error) {
 			if w.Shard != "s1" || w.First != "101" || w.Last != "125" || w.Stream != "arn" {
 				t.Errorf("%s: reads %+v", name, w)
 			}
@@ -174,7 +175,7 @@ func TestWhatCameWithTheCommitOfAHeadIsAnEvent(t *testing.T) {
 	}
 	var got []eventbus.Event
 	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
-	if _, err := boot.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+	if _, err := operations.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
 		got = append(got, batch...)
 		return nil, nil
 	})(
@@ -192,7 +193,7 @@ func TestOnlyNewEntriesOfATimelineAreEventsOfTheirRetailer(t *testing.T) {
 	head.Change.NewImage["sk"] = events.NewStringAttribute("HEAD")
 	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
 	var got []eventbus.Event
-	handle := boot.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
+	handle := operations.Publish(p, func(_ context.Context, batch []eventbus.Event) ([]int, error) {
 		got = append(got, batch...)
 		return nil, nil
 	})
@@ -207,7 +208,7 @@ func TestOnlyNewEntriesOfATimelineAreEventsOfTheirRetailer(t *testing.T) {
 func TestABusThatIsAwayLosesNothing(t *testing.T) {
 	p := boot.For(aws.Config{}, func(string) string { return "*" }, slog.New(slog.DiscardHandler))
 	calls := 0
-	handle := boot.Publish(p, func(context.Context, []eventbus.Event) ([]int, error) {
+	handle := operations.Publish(p, func(context.Context, []eventbus.Event) ([]int, error) {
 		if calls++; calls == 2 {
 			return nil, errors.New("down")
 		}
