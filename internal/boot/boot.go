@@ -52,6 +52,7 @@ type Platform struct {
 	Meter *meter.Meter
 
 	connect     sync.Once
+	evaluate    sync.Once
 	govern      sync.Once
 	governor    *rate.Governor
 	connections *Connections
@@ -154,6 +155,15 @@ func (p *Platform) Connections() *Connections {
 	return p.connections
 }
 
+// Overriding is Connections for what translates documents. The evaluator of
+// overrides is a third of an archive, and whoever only lists and looks up goes
+// without.
+func (p *Platform) Overriding() *Connections {
+	c := p.Connections()
+	p.evaluate.Do(func() { c.Overrides = evaluator{} })
+	return c
+}
+
 // Egress is the client for what is not AWS.
 func (p *Platform) Egress() *egress.Client { return egress.New(time.Now, p.privateNetworks()...) }
 
@@ -233,22 +243,22 @@ func (p *Platform) Follower() shipment.Follower {
 
 // Order is the intake of orders.
 func (p *Platform) Order() order.Intake {
-	return order.Intake{Life: p.Life(), Inbox: p.Store, Payloads: p.Payloads(), Connections: p.Connections(), Start: p.Machines().Start}
+	return order.Intake{Life: p.Life(), Inbox: p.Store, Payloads: p.Payloads(), Connections: p.Overriding(), Start: p.Machines().Start}
 }
 
 // Fulfillment is the order's phase.
 func (p *Platform) Fulfillment() order.Fulfillment {
-	return order.Fulfillment{Life: p.Life(), Effects: p.Effects(), Stock: p.Store, Payloads: p.Payloads(), Connections: p.Connections()}
+	return order.Fulfillment{Life: p.Life(), Effects: p.Effects(), Stock: p.Store, Payloads: p.Payloads(), Connections: p.Overriding()}
 }
 
 // Shipment is the intake of shipments.
 func (p *Platform) Shipment() shipment.Intake {
-	return shipment.Intake{Life: p.Life(), Inbox: p.Store, Payloads: p.Payloads(), Connections: p.Connections(), Start: p.Machines().Start}
+	return shipment.Intake{Life: p.Life(), Inbox: p.Store, Payloads: p.Payloads(), Connections: p.Overriding(), Start: p.Machines().Start}
 }
 
 // ShipmentPhase is the shipment's phase.
 func (p *Platform) ShipmentPhase() shipment.Phase {
-	return shipment.Phase{Life: p.Life(), Effects: p.Effects(), Stock: p.Store, Connections: p.Connections()}
+	return shipment.Phase{Life: p.Life(), Effects: p.Effects(), Stock: p.Store, Connections: p.Overriding()}
 }
 
 // Must ends the function's start with a reason.

@@ -40,11 +40,27 @@ type Connections struct {
 	// where there are none.
 	Maps *mapping.Reader
 
+	// Overrides evaluates them; without it, documents that they are for are
+	// refused.
+	Overrides Evaluator
+
 	mu        sync.Mutex
 	rules     map[openKey]compiled
 	retailers map[retail.Tenant]kept[tenancy.Retailer]
 	opened    map[openKey]kept[any]
 	open      map[openKey]connector
+}
+
+// Evaluator makes a connection's overrides ready. It is a method and no function,
+// so that it is linked only into what opens connections, too.
+type Evaluator interface {
+	Compile(connection string, overrides []mapping.Override) (*mapping.Rules, []mapping.Problem)
+}
+
+type evaluator struct{}
+
+func (evaluator) Compile(connection string, overrides []mapping.Override) (*mapping.Rules, []mapping.Problem) {
+	return mapping.Compile(connection, overrides)
 }
 
 // connector is an opened one, and what it was opened of.
@@ -208,7 +224,11 @@ func (c *Connections) Translator(r tenancy.Retailer, conn tenancy.Connection) *m
 	c.mu.Unlock()
 	if !ok || known.version != r.Version {
 		known.version = r.Version
-		known.rules, _ = mapping.Compile(conn.ID, conn.Overrides)
+		if c.Overrides != nil {
+			known.rules, _ = c.Overrides.Compile(conn.ID, conn.Overrides)
+		} else {
+			known.rules = mapping.Uncomputed(conn.ID, conn.Overrides)
+		}
 		c.mu.Lock()
 		if c.rules == nil {
 			c.rules = map[openKey]compiled{}

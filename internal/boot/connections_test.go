@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -123,7 +124,7 @@ func TestConnectionsOfOneNameAreTheirRetailersOwn(t *testing.T) {
 	clock := func() time.Time { return now }
 	rows := memory.New(memory.Options{Now: clock, Dice: rand.New(rand.NewPCG(1, 1))})
 	store := &several{retailers: map[retail.Tenant]tenancy.Retailer{}, sealed: map[retail.Tenant][]byte{}}
-	c := &Connections{Store: store, Sealer: credential.Sealer{KMS: oneKey(t, &decrypted), Key: "key"}, Client: egress.New(clock), Now: clock,
+	c := &Connections{Store: store, Sealer: credential.Sealer{KMS: oneKey(t, &decrypted), Key: "key"}, Client: egress.New(clock), Now: clock, Overrides: evaluator{},
 		Rates: &rate.Governor{Store: rows, Now: clock, NewID: func() string { return "id" }}}
 	tenants := map[string]retail.Tenant{}
 	for _, name := range []string{"north", "south"} {
@@ -188,5 +189,39 @@ func TestConnectionsOfOneNameAreTheirRetailersOwn(t *testing.T) {
 	now = now.Add(keep)
 	if got := method("north"); got != "faster" {
 		t.Errorf("a minute after an apply the override says %s", got)
+	}
+}
+
+// Of a document whose overrides nobody computes, nothing wrong may come; and who
+// translates documents has no way to forget the evaluator.
+func TestWhoTranslatesDocumentsComputesOverrides(t *testing.T) {
+	platform := func() *Platform {
+		return For(aws.Config{}, func(string) string { return "" }, slog.New(slog.DiscardHandler))
+	}
+	for name, of := range map[string]func(p *Platform) any{
+		"order intake":    func(p *Platform) any { return p.Order().Connections },
+		"fulfillment":     func(p *Platform) any { return p.Fulfillment().Connections },
+		"shipment intake": func(p *Platform) any { return p.Shipment().Connections },
+		"shipment phase":  func(p *Platform) any { return p.ShipmentPhase().Connections },
+	} {
+		if c, ok := of(platform()).(*Connections); !ok || c.Overrides == nil {
+			t.Errorf("%s computes no overrides", name)
+		}
+	}
+	tenant, err := retail.ParseTenant("north")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := tenancy.Retailer{Tenant: tenant, Version: 1}
+	conn := tenancy.Connection{ID: "shop", Overrides: []mapping.Override{{Document: "order", Direction: "decode", Field: "shipping_method", Value: `"any"`}}}
+	bare := platform().Connections().Translator(r, conn)
+	bare.Stored = nil // there is no database
+	if _, err := bare.Order(t.Context(), mapping.Decode, retail.Order{}); fault.KindOf(err) != fault.Permanent {
+		t.Errorf("without an evaluator: %v", err)
+	}
+	by := platform().Overriding().Translator(r, conn)
+	by.Stored = nil
+	if o, err := by.Order(t.Context(), mapping.Decode, retail.Order{}); err != nil || o.ShippingMethod != "any" {
+		t.Errorf("%q, %v", o.ShippingMethod, err)
 	}
 }

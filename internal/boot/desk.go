@@ -25,14 +25,14 @@ func (p *Platform) Desk() exception.Desk {
 // Try reads a payload as the intake of its class would, and changes nothing.
 func (p *Platform) Try(ctx context.Context, class string, t retail.Tenant, connection string, payload []byte) (externalID string, err error) {
 	if class == shipment.Class {
-		d, err := flow.Port[shipment.Decoder](ctx, p.Connections(), t, connection, "decode shipments")
+		d, err := flow.Port[shipment.Decoder](ctx, p.Overriding(), t, connection, "decode shipments")
 		if err != nil {
 			return "", err
 		}
 		s, err := d.DecodeShipment(payload)
 		return s.ExternalID, err
 	}
-	d, err := flow.Port[order.Decoder](ctx, p.Connections(), t, connection, "decode orders")
+	d, err := flow.Port[order.Decoder](ctx, p.Overriding(), t, connection, "decode orders")
 	if err != nil {
 		return "", err
 	}

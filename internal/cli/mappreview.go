@@ -133,7 +133,7 @@ func newest(ctx context.Context, list func(ctx context.Context, prefix, after st
 // feeds are what the connection reads, and the channels whose orders are
 // written to it.
 func (m mapped) feeds(ctx context.Context, draft mapping.Map) ([]feed, error) {
-	connections := m.p.Connections()
+	connections := m.p.Overriding()
 	today := connections.Translator(m.retailer, m.connection)
 	proposed := *today
 	proposed.Stored = &mapping.Reader{Store: mapping.Proposed{Store: m.p.Store, Draft: draft}, Now: time.Now}

@@ -268,6 +268,19 @@ func Compile(connection string, overrides []Override) (*Rules, []Problem) {
 	return r, problems
 }
 
+// Uncomputed are the rules of who cannot compute overrides: they refuse every
+// document that one is for.
+func Uncomputed(connection string, overrides []Override) *Rules {
+	if len(overrides) == 0 {
+		return nil
+	}
+	r := &Rules{connection: connection, broken: map[string]error{}}
+	for _, o := range overrides {
+		r.broken[when(o.Document, o.Direction)] = fault.New(fault.Permanent, fault.Internal, "overrides of connection %s are not computed here", connection).At(o.String(), "")
+	}
+	return r
+}
+
 func compile(o Override) (rule, *Problem) {
 	x := rule{Override: o}
 	t, ok := documents[o.Document]

@@ -197,3 +197,26 @@ func TestMapsComeFirstAndOverridesLast(t *testing.T) {
 		t.Errorf("sku = %s, %v", o.Lines[0].SKU, err)
 	}
 }
+
+func TestOverridesThatAreNotComputedRefuseTheirDocumentsAndNoOthers(t *testing.T) {
+	if mapping.Uncomputed("shop", nil) != nil {
+		t.Error("no overrides refuse something")
+	}
+	acme, err := retail.ParseTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := &mapping.Translator{Tenant: acme, Connection: "shop", Rules: mapping.Uncomputed("shop", []mapping.Override{override("shipping_method", `"Express"`)})}
+	if _, err := by.Order(t.Context(), mapping.Decode, retail.Order{}); fault.KindOf(err) != fault.Permanent {
+		t.Errorf("a document that an override is for: %v", err)
+	}
+	if _, err := by.ReadingBack().Order(t.Context(), mapping.Decode, retail.Order{}); err != nil {
+		t.Errorf("a read-back, which leaves overrides out: %v", err)
+	}
+	if _, err := by.Order(t.Context(), mapping.Encode, retail.Order{}); err != nil {
+		t.Errorf("the other direction: %v", err)
+	}
+	if _, err := by.Shipment(t.Context(), mapping.Decode, retail.Shipment{}); err != nil {
+		t.Errorf("another document: %v", err)
+	}
+}

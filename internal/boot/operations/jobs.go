@@ -17,6 +17,7 @@ import (
 	"github.com/waybillhq/waybill/internal/deadletter"
 	"github.com/waybillhq/waybill/internal/eventbus"
 	"github.com/waybillhq/waybill/internal/fault"
+	"github.com/waybillhq/waybill/internal/flow/order"
 	"github.com/waybillhq/waybill/internal/job"
 	"github.com/waybillhq/waybill/internal/stock"
 	"github.com/waybillhq/waybill/internal/stream"
@@ -31,7 +32,7 @@ func kinds(p *boot.Platform) []job.Kind {
 		letters.Archive(),
 		p.Prover().Kind(),
 		p.Replay().Kind(),
-		stock.Auditing(p.Store, p.Store, p.Fulfillment().Unclaimed),
+		stock.Auditing(p.Store, p.Store, order.Fulfillment{Life: p.Life(), Stock: p.Store}.Unclaimed),
 	}
 }
 

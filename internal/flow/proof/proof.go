@@ -237,7 +237,8 @@ func (p Prover) page(ctx context.Context, j job.Job, decoder order.Decoder, page
 	var refs []document.Ref
 	for _, l := range page {
 		at := l.UpdatedAt // of one that cannot be read, nothing else is known
-		if o, _, err := decoder.DecodeOrder(l.Raw); err == nil {
+		// What a map or an override refuses says at least when it was placed.
+		if o, _, err := decoder.DecodeOrder(l.Raw); err == nil || !o.PlacedAt.IsZero() {
 			at = o.PlacedAt
 		}
 		if at.Before(from) || !at.Before(to) {

@@ -55,9 +55,14 @@ func (s *shop) ListOrders(_ context.Context, since time.Time, cursor string) (pa
 	return page, next, nil
 }
 
+// DecodeOrder knows when an order was placed that a map refuses.
 func (s *shop) DecodeOrder(raw []byte) (o retail.Order, p retail.Person, err error) {
-	if o.PlacedAt, err = time.Parse(time.RFC3339, string(raw)); err != nil {
+	placed, refused := strings.CutSuffix(string(raw), " refused")
+	if o.PlacedAt, err = time.Parse(time.RFC3339, placed); err != nil {
 		return o, p, errors.New("unreadable")
+	}
+	if refused {
+		return o, p, errors.New("the map does not have its value")
 	}
 	return o, p, nil
 }
@@ -283,7 +288,10 @@ func TestADayIsTheChannels(t *testing.T) {
 	b.list("unreadable", day.Add(6*time.Hour)) // known by its last change alone
 	b.shop.orders[len(b.shop.orders)-1].Raw = []byte("?")
 	b.know("unreadable", retail.Canceled, nil)
-	if j, r := b.prove("2026-03-01"); j.State != job.Done || r.Listed != 3 || r.TimeZone != "America/New_York" || !r.From.Equal(day.Add(5*time.Hour)) || !strings.Contains(j.Summary, "America/New_York") {
+	b.list("refused", day.Add(29*time.Hour-time.Second)) // changed on the next day
+	b.shop.orders[len(b.shop.orders)-1].Raw = append(b.shop.orders[len(b.shop.orders)-1].Raw, " refused"...)
+	b.know("refused", retail.Canceled, nil)
+	if j, r := b.prove("2026-03-01"); j.State != job.Done || r.Listed != 4 || r.TimeZone != "America/New_York" || !r.From.Equal(day.Add(5*time.Hour)) || !strings.Contains(j.Summary, "America/New_York") {
 		t.Errorf("%+v\n%+v", j, r)
 	}
 	b.zone = "Nowhere"
