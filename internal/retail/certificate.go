@@ -67,18 +67,13 @@ func Certify(o Order) (Certificate, error) {
 			return c, s.err
 		}
 	}
-	for _, r := range []struct {
-		name               string
-		computed, declared Money
-	}{
-		{"lines", lines.money(), t.Lines},
-		{"discounts", discounts.money(), t.Discounts},
-		{"shipping", shipping.money(), t.Shipping},
-		{"duties", duties.money(), t.Duties},
-		{"tax", tax.money(), t.Tax},
-		{"total", total.money(), t.Total},
-	} {
-		c.Rows = append(c.Rows, compare(r.name, r.computed, r.declared))
+	c.Rows = []CertificateRow{
+		compare("lines", lines.money(), t.Lines),
+		compare("discounts", discounts.money(), t.Discounts),
+		compare("shipping", shipping.money(), t.Shipping),
+		compare("duties", duties.money(), t.Duties),
+		compare("tax", tax.money(), t.Tax),
+		compare("total", total.money(), t.Total),
 	}
 	return c, c.settle()
 }

@@ -189,6 +189,10 @@ func (p Price) String() string { return formatScaled(p.Amount, p.FractionDigits)
 // Times is price × quantity, rounded half away from zero to the minor unit at
 // the line (domain rule: a sub-cent unit is rounded once, at the line).
 func (p Price) Times(quantity int64) (Money, error) {
+	// The usual line needs no rounding and no more than 64 bits.
+	if p.FractionDigits <= p.Currency.Exponent() && small(p.Amount) && small(quantity) {
+		return Money{p.Amount * quantity, p.Currency}, nil
+	}
 	n := new(big.Int).Mul(big.NewInt(p.Amount), big.NewInt(quantity))
 	if drop := p.FractionDigits - p.Currency.Exponent(); drop > 0 {
 		div := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(drop)), nil)
@@ -203,6 +207,9 @@ func (p Price) Times(quantity int64) (Money, error) {
 	}
 	return Money{n.Int64(), p.Currency}, nil
 }
+
+// small tells that the product of two such numbers has no more than 64 bits.
+func small(n int64) bool { return n >= math.MinInt32 && n <= math.MaxInt32 }
 
 // Allocate splits total over weights by the largest remainder, ties going to
 // the earlier weight. The parts sum exactly to total. Weights must not be

@@ -171,13 +171,14 @@ func newAccount(s *source, o *retail.Order, t *tally) *account {
 
 func (a *account) measure() {
 	t := a.t
+	a.nets = make([]int64, 0, len(a.o.Lines))
 	for _, l := range a.o.Lines {
 		m := t.product(l.UnitPrice, l.Quantities.Ordered)
 		d := t.sum(l.Discounts...)
 		a.lines = t.sum(a.lines, m)
 		a.lineDiscounts = t.sum(a.lineDiscounts, d)
 		a.nets = append(a.nets, max(t.sum(m, d.Neg()).Amount, 0))
-		a.duties = t.sum(append([]retail.Money{a.duties}, l.Duties...)...)
+		a.duties = t.sum(a.duties, t.sum(l.Duties...))
 		for _, x := range l.Taxes {
 			a.taxes = t.sum(a.taxes, x.Amount)
 		}
@@ -186,7 +187,7 @@ func (a *account) measure() {
 	p := &tally{currency: a.s.presentment}
 	for i, l := range a.o.Shipping {
 		a.gross = t.sum(a.gross, l.Price)
-		a.shipDiscounts = t.sum(append([]retail.Money{a.shipDiscounts}, l.Discounts...)...)
+		a.shipDiscounts = t.sum(a.shipDiscounts, t.sum(l.Discounts...))
 		for _, x := range l.Taxes {
 			a.taxes = t.sum(a.taxes, x.Amount)
 		}

@@ -1,6 +1,7 @@
 package shopify
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/waybillhq/waybill/internal/fault"
@@ -63,13 +64,14 @@ func readGraph(doc node) source {
 // their edges.
 func nodes(n node) []node {
 	if !n.has("edges") {
-		return n.get("nodes").list()
+		return slices.Collect(n.get("nodes").each)
 	}
-	edges := n.get("edges").list()
-	for i, e := range edges {
-		edges[i] = required(e.get("node"))
+	edges := n.get("edges")
+	out := make([]node, 0, edges.length())
+	for e := range edges.each {
+		out = append(out, required(e.get("node")))
 	}
-	return edges
+	return out
 }
 
 func (s *source) graph(n node) bag {
@@ -98,10 +100,10 @@ func graphLine(n node, c retail.Currency) sourceLine {
 	if !n.get("currentQuantity").missing() {
 		l.current = n.get("currentQuantity").count()
 	}
-	for _, a := range n.get("discountAllocations").list() {
+	for a := range n.get("discountAllocations").each {
 		l.discounts = appendNonZero(l.discounts, graphShop(a.get("allocatedAmountSet"), c))
 	}
-	for _, d := range n.get("duties").list() {
+	for d := range n.get("duties").each {
 		l.duties = appendNonZero(l.duties, graphShop(d.get("price"), c))
 		l.taxes = append(l.taxes, graphTaxes(d, c)...)
 	}
@@ -111,7 +113,7 @@ func graphLine(n node, c retail.Currency) sourceLine {
 
 func graphTaxes(n node, c retail.Currency) []retail.TaxLine {
 	var out []retail.TaxLine
-	for _, t := range n.get("taxLines").list() {
+	for t := range n.get("taxLines").each {
 		out = append(out, retail.TaxLine{Title: t.get("title").text(), Rate: rate(t.get("rate")), Amount: graphShop(t.get("priceSet"), c).Money})
 	}
 	return out
@@ -120,7 +122,7 @@ func graphTaxes(n node, c retail.Currency) []retail.TaxLine {
 func graphDelivery(n node, s *source) sourceDelivery {
 	d := sourceDelivery{title: n.get("title").text(), code: n.get("code").text(), taxes: graphTaxes(n, s.currency)}
 	d.price, d.discounted = s.graph(required(n.get("originalPriceSet"))), s.graph(n.get("discountedPriceSet"))
-	for _, a := range n.get("discountAllocations").list() {
+	for a := range n.get("discountAllocations").each {
 		d.discounts = append(d.discounts, s.graph(a.get("allocatedAmountSet")))
 	}
 	return d

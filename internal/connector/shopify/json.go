@@ -131,33 +131,37 @@ func (n node) follow(keys ...string) node {
 // has reports a key that is present, be it null.
 func (n node) has(key string) bool { return n.kind() == object && n.r.member(n.at, key) > 0 }
 
-func (n node) list() []node {
+// each ranges over a list of objects.
+func (n node) each(yield func(node) bool) {
 	switch n.kind() {
 	case null:
-		return nil
+		return
 	case list:
 	default:
 		n.malformed("a list")
-		return nil
+		return
 	}
-	values, end := n.r.values, n.value().next
-	size := 0
-	for i := n.at + 1; i < end; i = values[i].next {
-		size++
-	}
-	if size == 0 {
-		return nil
-	}
-	out := make([]node, 0, size)
-	for i := n.at + 1; i < end; i = values[i].next {
+	for i, end := n.at+1, n.value().next; i < end; i = n.r.values[i].next {
 		item := node{r: n.r, at: i}
-		if values[i].kind != object {
+		if item.value().kind != object {
 			item.malformed("an object")
 			item = node{r: n.r, at: -1, up: i}
 		}
-		out = append(out, item)
+		if !yield(item) {
+			return
+		}
 	}
-	return out
+}
+
+// length is how many items a list has.
+func (n node) length() (items int) {
+	if n.kind() != list {
+		return 0
+	}
+	for i, end := n.at+1, n.value().next; i < end; i = n.r.values[i].next {
+		items++
+	}
+	return items
 }
 
 func (n node) text() string {

@@ -36,29 +36,29 @@ func readREST(doc node) source {
 	s.financial = strings.ToLower(doc.get("financial_status").text())
 	s.unheard(doc.get("cancel_reason"), "customer", "declined", "fraud", "inventory", "other", "staff")
 	s.unheard(doc.get("fulfillment_status"), "fulfilled", "partial", "restocked", "unfulfilled", "unshipped", "not_eligible")
-	lines := required(doc.get("line_items")).list()
-	s.lines = make([]sourceLine, 0, len(lines))
-	for _, n := range lines {
+	lines := required(doc.get("line_items"))
+	s.lines = make([]sourceLine, 0, lines.length())
+	for n := range lines.each {
 		s.lines = append(s.lines, restLine(n, s.currency))
 		s.unheard(n.get("fulfillment_status"), "fulfilled", "partial", "restocked", "unfulfilled", "not_eligible")
 	}
-	for _, n := range doc.get("shipping_lines").list() {
+	for n := range doc.get("shipping_lines").each {
 		if !n.get("is_removed").flag(false) {
 			s.deliveries = append(s.deliveries, restDelivery(n, &s))
 		}
 	}
-	s.declaredLines = s.rest(doc, "total_line_items_price")
-	s.subtotal = s.rest(doc, "subtotal_price")
-	s.discounts = s.rest(doc, "total_discounts")
-	s.shipping = s.rest(doc, "total_shipping_price")
-	s.duties = s.rest(doc, "original_total_duties")
-	s.fees = s.rest(doc, "original_total_additional_fees")
-	s.tip = s.rest(doc, "total_tip_received")
-	s.tax = s.rest(doc, "total_tax")
+	s.declaredLines = s.rest(doc, "total_line_items_price", "total_line_items_price_set")
+	s.subtotal = s.rest(doc, "subtotal_price", "subtotal_price_set")
+	s.discounts = s.rest(doc, "total_discounts", "total_discounts_set")
+	s.shipping = s.rest(doc, "total_shipping_price", "total_shipping_price_set")
+	s.duties = s.rest(doc, "original_total_duties", "original_total_duties_set")
+	s.fees = s.rest(doc, "original_total_additional_fees", "original_total_additional_fees_set")
+	s.tip = s.rest(doc, "total_tip_received", "total_tip_received_set")
+	s.tax = s.rest(doc, "total_tax", "total_tax_set")
 	doc.r.signed = true
-	s.rounding = s.rest(doc, "total_cash_rounding_payment_adjustment")
+	s.rounding = s.rest(doc, "total_cash_rounding_payment_adjustment", "total_cash_rounding_payment_adjustment_set")
 	doc.r.signed = false
-	s.total = s.rest(doc, "total_price")
+	s.total = s.rest(doc, "total_price", "total_price_set")
 	if !s.total.shop.set {
 		required(doc.get("total_price"))
 	}
@@ -93,10 +93,10 @@ func required(n node) node {
 	return n
 }
 
-// rest reads an amount that stands as "key" in the shop's currency and as
-// "key_set" in both.
-func (s *source) rest(n node, key string) bag {
-	set := n.get(key + "_set")
+// rest reads an amount that stands as "key" in the shop's currency and as of,
+// which is "key_set", in both.
+func (s *source) rest(n node, key, of string) bag {
+	set := n.get(of)
 	b := bag{shop: n.get(key).money(s.currency)}
 	if !b.shop.set {
 		b.shop = set.get("shop_money").side("currency_code", s.currency)
@@ -132,13 +132,13 @@ func restLine(n node, c retail.Currency) sourceLine {
 	// An empty list says that nothing was discounted; an absent one says
 	// nothing, and then the line's own total is all there is.
 	if allocations := n.get("discount_allocations"); !allocations.missing() {
-		for _, a := range allocations.list() {
+		for a := range allocations.each {
 			l.discounts = appendNonZero(l.discounts, restAmount(a, "amount", c))
 		}
 	} else {
 		l.discounts = appendNonZero(l.discounts, restAmount(n, "total_discount", c))
 	}
-	for _, d := range n.get("duties").list() {
+	for d := range n.get("duties").each {
 		l.duties = appendNonZero(l.duties, d.follow("shop_money").side("currency_code", c))
 		if d.get("shop_money").missing() {
 			l.duties = appendNonZero(l.duties, restAmount(d, "price", c))
@@ -167,7 +167,7 @@ func appendNonZero(ms []retail.Money, a amount) []retail.Money {
 
 func restTaxes(n node, c retail.Currency) []retail.TaxLine {
 	var out []retail.TaxLine
-	for _, t := range n.get("tax_lines").list() {
+	for t := range n.get("tax_lines").each {
 		a := restAmount(t, "price", c)
 		if !a.set {
 			required(t.get("price"))
@@ -179,12 +179,12 @@ func restTaxes(n node, c retail.Currency) []retail.TaxLine {
 
 func restDelivery(n node, s *source) sourceDelivery {
 	d := sourceDelivery{title: n.get("title").loose(), code: n.get("code").loose(), taxes: restTaxes(n, s.currency)}
-	d.price, d.discounted = s.rest(n, "price"), s.rest(n, "discounted_price")
+	d.price, d.discounted = s.rest(n, "price", "price_set"), s.rest(n, "discounted_price", "discounted_price_set")
 	if !d.price.shop.set {
 		required(n.get("price"))
 	}
-	for _, a := range n.get("discount_allocations").list() {
-		d.discounts = append(d.discounts, s.rest(a, "amount"))
+	for a := range n.get("discount_allocations").each {
+		d.discounts = append(d.discounts, s.rest(a, "amount", "amount_set"))
 	}
 	return d
 }
