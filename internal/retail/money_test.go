@@ -3,6 +3,7 @@ package retail
 import (
 	"errors"
 	"math"
+	"math/big"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -88,6 +89,20 @@ func TestASubCentPriceIsRoundedOnceAtTheLine(t *testing.T) {
 			t.Errorf("%s × %d = %d, %v; want %d", c.price, c.qty, got.Amount, err, c.want)
 		}
 	}
+}
+
+func TestALineIsItsExactProductOrRefused(t *testing.T) {
+	number := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-1e4, 1e4), rapid.Int64Range(math.MaxInt32-2, math.MaxInt32+2), rapid.Int64Range(math.MinInt32-2, math.MinInt32+2))
+	rapid.Check(t, func(t *rapid.T) {
+		amount, quantity := number.Draw(t, "amount"), number.Draw(t, "quantity")
+		for _, p := range []Price{{amount, 2, "USD"}, {amount, 0, "JPY"}, {amount, 3, "KWD"}} {
+			got, err := p.Times(quantity)
+			want := new(big.Int).Mul(big.NewInt(amount), big.NewInt(quantity))
+			if want.IsInt64() != (err == nil) || (err == nil && (got != Money{want.Int64(), p.Currency})) {
+				t.Fatalf("%v × %d = %v, %v; want %s", p, quantity, got, err, want)
+			}
+		}
+	})
 }
 
 func TestAllocationSumsExactlyAndIsFairToAUnit(t *testing.T) {

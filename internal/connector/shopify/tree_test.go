@@ -87,6 +87,36 @@ func TestADoubledKeyIsRefusedAmongFewAndAmongMany(t *testing.T) {
 	}
 }
 
+func TestAListIsOfObjects(t *testing.T) {
+	for _, c := range []struct {
+		json, field string
+		items       int
+	}{
+		{`{"of":[{},{},{}]}`, "", 3}, {`{"of":[]}`, "", 0}, {`{"of":null}`, "", 0}, {`{}`, "", 0},
+		{`{"of":{"a":{}}}`, "of", 0}, {`{"of":"a"}`, "of", 0},
+		{`{"of":[{},[{},{}],"a",null]}`, "of[1]", 4},
+	} {
+		r := &reader{tree: newTree()}
+		root, ok := parse(r, []byte(c.json))
+		if !ok {
+			t.Fatal(r.err)
+		}
+		of, items := root.get("of"), 0
+		for item := range of.each {
+			if item.missing() == (item.kind() == object) {
+				t.Errorf("%s: an item is neither an object nor missing", c.json)
+			}
+			items++
+		}
+		if items != c.items || of.length() != c.items || (r.err == nil) != (c.field == "") || r.err != nil && r.err.Field != c.field {
+			t.Errorf("%s: %d items of %d, %v", c.json, items, of.length(), r.err)
+		}
+		for range of.each {
+			break // needs no other
+		}
+	}
+}
+
 // FuzzShort holds the short way of reading money to the long one.
 func FuzzShort(f *testing.F) {
 	for _, s := range []string{"0", "-0.00", "12.50", "12.5", "1.", ".5", "-", "007", "12345678901234567", "-1234567890123.45", "1e2", "1.234", "1.000", " 1", "+1"} {
