@@ -61,6 +61,7 @@ type Tail struct {
 	Version int64 // the head's version that it is of
 	Apart   int64 // number of the last entry that is kept elsewhere, or 0
 	Steps   []Step
+	Writer  string // names the commit that wrote it
 }
 
 // Open reports whether the document still needs something.
@@ -219,7 +220,8 @@ type Store interface {
 	Resolve(ctx context.Context, refs ...Ref) (map[Ref]Key, error)
 	// Commit writes t or nothing: ErrConflict, ErrRefTaken, ErrLease. Refs of
 	// documents that exist are the exception where t has nothing but changes:
-	// they may lead to their document before it is committed, and if it never is.
+	// they may lead to their document before it is committed, and if it never is,
+	// when no other document can have them any more.
 	Commit(ctx context.Context, t Transaction) error
 	// Due lists, for one shard, up to limit documents due before t.
 	Due(ctx context.Context, shard int, before time.Time, limit int) ([]DueItem, error)

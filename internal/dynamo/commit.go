@@ -101,7 +101,7 @@ func (s *Store) prepare(ctx context.Context, c document.Change, plain bool) (p p
 	p.beside = steps
 	condition, values := "attribute_not_exists(pk)", item(nil)
 	if h.Version > 0 {
-		condition, values = "version = :v", item{":v": num(h.Version)}
+		condition, values = "(revision = :v OR (attribute_not_exists(revision) AND version = :v))", item{":v": num(h.Version)}
 		if c.Body != nil {
 			condition, values[":b"] = condition+" AND (attribute_not_exists(body) OR body < :b)", num(h.Body)
 		}
@@ -180,7 +180,7 @@ func (s *Store) timeline(ctx context.Context, c document.Change, writer string) 
 		return it, nil, nil, err
 	}
 	it = fromHead(h)
-	it.Writer, it.News = writer, len(c.Steps)
+	it.Writer, it.Before, it.News = writer, t.Writer, len(c.Steps)
 	whole := it
 	whole.Recent, whole.Apart = all, t.Apart
 	it.Recent, it.Apart = fresh, told
@@ -253,7 +253,8 @@ func (s *Store) keep(ctx context.Context, w write, plain bool) (bool, error) {
 }
 
 // alone puts one item of the Documents table under its condition. A condition that fails because the
-// put was sent again after its answer was lost, as writer shows, has not failed.
+// put was sent again after its answer was lost, as writer shows, has not failed,
+// nor where somebody else has committed since.
 func (s *Store) alone(ctx context.Context, w write, writer string) error {
 	p := w.op.Put
 	_, err := s.db.PutItem(ctx, &dynamodb.PutItemInput{
@@ -264,8 +265,10 @@ func (s *Store) alone(ctx context.Context, w write, writer string) error {
 	if err != nil || !failed {
 		return err
 	}
-	if by, ok := there["writer"].(*types.AttributeValueMemberS); ok && writer != "" && by.Value == writer {
-		return nil
+	for _, by := range []string{"writer", "before"} {
+		if by, ok := there[by].(*types.AttributeValueMemberS); ok && writer != "" && by.Value == writer {
+			return nil
+		}
 	}
 	return w.means
 }

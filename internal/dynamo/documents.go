@@ -43,7 +43,7 @@ type headItem struct {
 	Type          string `dynamodbav:"type"`
 	ID            string `dynamodbav:"id"`
 	State         string `dynamodbav:"state"`
-	Version       int64  `dynamodbav:"version"`
+	Revision      int64  `dynamodbav:"revision"`
 	Sequence      int64  `dynamodbav:"seq"`
 	Run           int64  `dynamodbav:"run"`
 	Attempt       int    `dynamodbav:"attempt,omitempty"`
@@ -73,14 +73,23 @@ type headItem struct {
 	Recent string `dynamodbav:"recent,omitempty"`
 	Apart  int64  `dynamodbav:"apart,omitempty"`
 	News   int    `dynamodbav:"news,omitempty"`
-	// Writer tells whose commit this is, should its answer be lost.
+	// Writer tells whose commit this is, should its answer be lost; Before whose it
+	// replaced.
 	Writer string `dynamodbav:"writer,omitempty"`
+	Before string `dynamodbav:"before,omitempty"`
+	// Version is what Revision was called while entries stood beside the head.
+	// Whoever writes heads as they were then would drop the entries that they hold:
+	// it finds no version here, and its condition fails.
+	Version int64 `dynamodbav:"version,omitempty"`
 }
+
+// version is how often the head was committed.
+func (it headItem) version() int64 { return max(it.Revision, it.Version) }
 
 func fromHead(h document.Head) headItem {
 	it := headItem{
 		PK: documentPK(h.Key), SK: headKey, Schema: h.Schema, Tenant: h.Tenant.String(), Type: h.Type, ID: h.ID,
-		State: string(h.State), Version: h.Version + 1, Sequence: h.Sequence, Run: h.Run, Attempt: h.Attempt,
+		State: string(h.State), Revision: h.Version + 1, Sequence: h.Sequence, Run: h.Run, Attempt: h.Attempt,
 		Body: h.Body, Parked: h.Parked, CancelAsked: h.CancelAsked, Connection: h.Connection, ExternalID: h.ExternalID,
 		Number: h.Number, SourceVersion: h.SourceVersion, SourceHash: h.SourceHash, Total: h.Total.Amount,
 		Currency: string(h.Total.Currency), Parent: h.Parent, ConfigVersion: h.ConfigVersion,
@@ -107,7 +116,7 @@ func (it headItem) head() (document.Head, error) {
 	tail, err5 := it.tail()
 	return document.Head{
 		Key: document.Key{Tenant: t, Type: it.Type, ID: it.ID}, Tail: &tail, Schema: it.Schema, State: retail.State(it.State),
-		Version: it.Version, Sequence: it.Sequence, Run: it.Run, Attempt: it.Attempt, Due: due, Body: it.Body,
+		Version: it.version(), Sequence: it.Sequence, Run: it.Run, Attempt: it.Attempt, Due: due, Body: it.Body,
 		Parked: it.Parked, CancelAsked: it.CancelAsked, Connection: it.Connection, ExternalID: it.ExternalID,
 		Number: it.Number, SourceVersion: it.SourceVersion, SourceHash: it.SourceHash,
 		Total: retail.Money{Amount: it.Total, Currency: retail.Currency(it.Currency)}, Parent: it.Parent,
@@ -119,7 +128,7 @@ func (it headItem) head() (document.Head, error) {
 // has put all of it apart.
 func (it headItem) tail() (document.Tail, error) {
 	steps, err := Recent(it.Recent, it.Correlation)
-	t := document.Tail{Version: it.Version, Apart: it.Apart, Steps: steps}
+	t := document.Tail{Version: it.version(), Apart: it.Apart, Steps: steps, Writer: it.Writer}
 	if it.Recent == "" && it.Apart == 0 {
 		t.Apart = it.Sequence
 	}

@@ -137,12 +137,9 @@ func (s *Store) putApart(ctx context.Context, k document.Key, steps []document.S
 		if err != nil {
 			return fmt.Errorf("encoding the timeline: %w", err)
 		}
-		_, err = s.db.PutItem(ctx, &dynamodb.PutItemInput{
-			TableName: &s.tables.Documents, Item: m,
-			ConditionExpression: aws.String("attribute_not_exists(pk) OR upto < :u"), ExpressionAttributeValues: item{":u": num(it.Upto)},
-		})
-		var longer *types.ConditionalCheckFailedException
-		if err != nil && !errors.As(err, &longer) {
+		put := write{op: types.TransactWriteItem{Put: &types.Put{Item: m,
+			ConditionExpression: aws.String("attribute_not_exists(pk) OR upto < :u"), ExpressionAttributeValues: item{":u": num(it.Upto)}}}}
+		if err := s.alone(ctx, put, ""); err != nil {
 			return fmt.Errorf("putting the timeline of %s %s apart: %w", k.Type, k.ID, err)
 		}
 	}

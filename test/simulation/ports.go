@@ -139,7 +139,7 @@ func (p ports) Commit(ctx context.Context, t document.Transaction) error {
 			return err
 		}
 	}
-	return p.w.call("commit", true, func() error {
+	err := p.w.call("commit", true, func() error {
 		p.w.beforeCommit(t)
 		err := p.Store.Commit(ctx, t)
 		if err == nil {
@@ -147,6 +147,12 @@ func (p ports) Commit(ctx context.Context, t document.Transaction) error {
 		}
 		return err
 	})
+	// A put that is sent again after others have committed finds neither what it
+	// wrote nor what it was to replace.
+	if errors.Is(err, errLost) && memory.Plain(t) && len(t.Changes) == 1 && p.w.dice.IntN(2) == 0 {
+		return document.ErrConflict
+	}
+	return err
 }
 
 func (p ports) Create(ctx context.Context, r effect.Record) (existing *effect.Record, err error) {

@@ -55,19 +55,16 @@ type told struct {
 	step    document.Step
 }
 
-// Claims tells whether a transaction has refs that are claimed before the rest:
-// where it has nothing but changes of documents that exist.
-func Claims(t document.Transaction) (some bool) {
-	if t.Inbox != nil || len(t.Exceptions)+len(t.Pending)+len(t.Drained)+len(t.Audit) > 0 {
-		return false
-	}
-	for _, c := range t.Changes {
-		if c.Head.Version == 0 || c.Person != nil {
-			return false
-		}
-		some = some || len(c.Refs) > 0
-	}
-	return some
+// Plain tells whether a transaction has nothing but changes of documents that
+// exist.
+func Plain(t document.Transaction) bool {
+	return t.Inbox == nil && len(t.Exceptions)+len(t.Pending)+len(t.Drained)+len(t.Audit) == 0 &&
+		!slices.ContainsFunc(t.Changes, func(c document.Change) bool { return c.Head.Version == 0 || c.Person != nil })
+}
+
+// Claims tells whether a transaction has refs that are claimed before the rest.
+func Claims(t document.Transaction) bool {
+	return Plain(t) && slices.ContainsFunc(t.Changes, func(c document.Change) bool { return len(c.Refs) > 0 })
 }
 
 // Claim is the first part of Commit, after which a process may die.
