@@ -40,21 +40,15 @@ func (c *Connector) ConfirmShipment(ctx context.Context, p effect.Permit, o reta
 	if err != nil {
 		return effect.Receipt{}, err
 	}
-	var done []fulfillment
-	if s.Tracking != "" {
-		if done, err = c.fulfillmentsWith(ctx, gid, s.Tracking); err != nil {
-			return effect.Receipt{}, fmt.Errorf("reading the fulfillments of order %s: %w", o.ExternalID, err)
-		}
-		for _, f := range done {
-			want.subtract(f.lines)
-		}
-		if want.left() == 0 {
-			return receipt(done), nil
-		}
-	}
-	open, err := c.openOrders(ctx, gid)
+	done, open, err := c.openOrders(ctx, gid, s.Tracking)
 	if err != nil {
 		return effect.Receipt{}, fmt.Errorf("reading the fulfillment orders of order %s: %w", o.ExternalID, err)
+	}
+	for _, f := range done {
+		want.subtract(f.lines)
+	}
+	if len(done) > 0 && want.left() == 0 {
+		return receipt(done), nil
 	}
 	picks := pick(open, &want)
 	if rest := want.firstLeft(); rest != nil {
@@ -307,13 +301,14 @@ func (f *openOrder) add(p remainingPage) error {
 func tail(gid string) string { return gid[strings.LastIndexByte(gid, '/')+1:] }
 
 // openOrders reads the order's fulfillment orders that are open or in
-// progress, with all their lines.
-func (c *Connector) openOrders(ctx context.Context, gid string) ([]openOrder, error) {
-	var out []openOrder
-	vars := map[string]any{"id": gid, "first": fulfillmentOrders, "lines": fulfillmentLines}
+// progress, with all their lines, and in the same query what the order's
+// fulfillments with the tracking number cover already: none for "".
+func (c *Connector) openOrders(ctx context.Context, gid, tracking string) (done []fulfillment, out []openOrder, err error) {
+	vars := map[string]any{"id": gid, "first": fulfillmentOrders, "lines": fulfillmentLines, "done": fulfillmentsRead, "tracked": tracking != ""}
 	for {
 		var data struct {
 			Order *struct {
+				Fulfillments      []fulfillment `json:"fulfillments"`
 				FulfillmentOrders struct {
 					Nodes []struct {
 						ID        string        `json:"id"`
@@ -325,10 +320,15 @@ func (c *Connector) openOrders(ctx context.Context, gid string) ([]openOrder, er
 			} `json:"order"`
 		}
 		if _, err := c.query(ctx, fulfillmentOrdersQuery, vars, &data); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if data.Order == nil {
-			return nil, fault.New(fault.Exception, fault.MissingReference, "the shop has no such order").At("external_id", tail(gid))
+			return nil, nil, noOrder(gid)
+		}
+		if vars["tracked"] == true {
+			if done, err = c.carrying(ctx, data.Order.Fulfillments, tracking); err != nil {
+				return nil, nil, err
+			}
 		}
 		for _, n := range data.Order.FulfillmentOrders.Nodes {
 			if n.Status != "OPEN" && n.Status != "IN_PROGRESS" {
@@ -336,15 +336,15 @@ func (c *Connector) openOrders(ctx context.Context, gid string) ([]openOrder, er
 			}
 			fo := openOrder{id: n.ID}
 			if err := c.allLines(ctx, &fo, n.LineItems); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			out = append(out, fo)
 		}
 		info := data.Order.FulfillmentOrders.PageInfo
 		if !info.HasNextPage {
-			return out, nil
+			return done, out, nil
 		}
-		vars["after"] = info.EndCursor
+		vars["after"], vars["tracked"] = info.EndCursor, false
 	}
 }
 

@@ -288,7 +288,7 @@ func TestNothingIsSentWithoutAPermit(t *testing.T) {
 func TestTheShopsUserErrorsAreExceptions(t *testing.T) {
 	h := withShop(t, shopifytest.Options{})
 	o := h.placed(t, threeLines())
-	open, err := h.openOrders(context.Background(), "gid://shopify/Order/"+o.ExternalID)
+	_, open, err := h.openOrders(context.Background(), "gid://shopify/Order/"+o.ExternalID, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,5 +302,44 @@ func TestTheShopsUserErrorsAreExceptions(t *testing.T) {
 func TestTheSettleTimeOutlastsAnExchange(t *testing.T) {
 	if s := decoder(t).ShipmentSettle(); s <= 10*time.Second {
 		t.Errorf("settle is %s", s)
+	}
+}
+
+// TestWhatAConfirmationAsks holds each way of a confirmation to its requests,
+// because a function pays for each by its time.
+func TestWhatAConfirmationAsks(t *testing.T) {
+	first := func(o retail.Order, s retail.Shipment) retail.Shipment {
+		s.Lines = s.Lines[:1]
+		return s
+	}
+	for name, c := range map[string]struct {
+		placed shopifytest.Placement
+		of     func(o retail.Order, s retail.Shipment) retail.Shipment
+		want   string
+	}{
+		"a whole order":      {threeLines(), nil, "FulfillmentOrders FulfillmentCreate"},
+		"a part of it":       {threeLines(), first, "FulfillmentOrders FulfillmentCreate"},
+		"without tracking":   {threeLines(), func(_ retail.Order, s retail.Shipment) retail.Shipment { s.Tracking = ""; return s }, "FulfillmentOrders FulfillmentCreate"},
+		"from two locations": {shopifytest.Placement{LineCount: 4, FulfillmentOrders: 2}, nil, "FulfillmentOrders FulfillmentCreate"},
+		"seventy lines":      {shopifytest.Placement{LineCount: 70}, nil, "FulfillmentOrders FulfillmentCreate"},
+		"a hundred lines":    {shopifytest.Placement{LineCount: 100}, nil, "FulfillmentOrders FulfillmentOrderLines FulfillmentCreate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := withShop(t, shopifytest.Options{})
+			o := h.placed(t, c.placed)
+			s := whole(o, "1Z1")
+			if c.of != nil {
+				s = c.of(o, s)
+			}
+			before := len(h.shop.Requests())
+			h.confirm(t, o, s)
+			var asked []string
+			for _, r := range h.shop.Requests()[before:] {
+				asked = append(asked, r.Operation)
+			}
+			if got := strings.Join(asked, " "); got != c.want {
+				t.Errorf("asked %s, want %s", got, c.want)
+			}
+		})
 	}
 }

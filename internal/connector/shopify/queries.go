@@ -13,8 +13,8 @@ const (
 	morePlain         = 90 // lines in a further page
 	moreWithDuty      = 60 // the same where the order has duties
 	shippingPage      = 3  // shipping lines; an order has one, rarely more
-	fulfillmentOrders = 10
-	fulfillmentLines  = 40
+	fulfillmentOrders = 5  // of an order; there is one for each location, rarely more
+	fulfillmentLines  = 75 // lines of each in the first page
 	moreFulfillment   = 240
 	fulfillmentsRead  = 100 // fulfillments of an order looked at in a read-back
 )
@@ -100,8 +100,9 @@ fragment Delivery on ShippingLine {
 }
 `
 
-const fulfillmentOrdersQuery = `query FulfillmentOrders($id: ID!, $first: Int!, $after: String, $lines: Int!) {
+const fulfillmentOrdersQuery = `query FulfillmentOrders($id: ID!, $first: Int!, $after: String, $lines: Int!, $done: Int!, $tracked: Boolean!) {
   order(id: $id) {
+    fulfillments(first: $done) @include(if: $tracked) { ...Done }
     fulfillmentOrders(first: $first, after: $after) {
       nodes {
         id status
@@ -111,7 +112,7 @@ const fulfillmentOrdersQuery = `query FulfillmentOrders($id: ID!, $first: Int!, 
     }
   }
 }
-` + remainingFragment
+` + remainingFragment + doneFragment
 
 const fulfillmentOrderLinesQuery = `query FulfillmentOrderLines($id: ID!, $first: Int!, $after: String!) {
   fulfillmentOrder(id: $id) {
@@ -125,9 +126,12 @@ const remainingFragment = `fragment Remaining on FulfillmentOrderLineItem { id s
 
 const fulfillmentsQuery = `query Fulfillments($id: ID!, $first: Int!) {
   order(id: $id) {
-    fulfillments(first: $first) { id name status trackingInfo { number } }
+    fulfillments(first: $first) { ...Done }
   }
 }
+` + doneFragment
+
+const doneFragment = `fragment Done on Fulfillment { id name status trackingInfo { number } }
 `
 
 const fulfillmentLinesQuery = `query FulfillmentLines($id: ID!, $first: Int!, $after: String) {

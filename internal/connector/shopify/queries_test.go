@@ -21,7 +21,7 @@ func TestEveryDocumentIsValidAndAffordable(t *testing.T) {
 			{"id": "gid://shopify/Order/1", "first": moreWithDuty, "after": "c", "duties": true},
 		},
 		"OrderDeliveries":       {{"id": "gid://shopify/Order/1", "first": fetchLines, "after": "c"}},
-		"FulfillmentOrders":     {{"id": "gid://shopify/Order/1", "first": fulfillmentOrders, "lines": fulfillmentLines}},
+		"FulfillmentOrders":     {{"id": "gid://shopify/Order/1", "first": fulfillmentOrders, "lines": fulfillmentLines, "done": fulfillmentsRead, "tracked": true}},
 		"FulfillmentOrderLines": {{"id": "gid://shopify/FulfillmentOrder/1", "first": moreFulfillment, "after": "c"}},
 		"Fulfillments":          {{"id": "gid://shopify/Order/1", "first": fulfillmentsRead}},
 		"FulfillmentLines":      {{"id": "gid://shopify/Fulfillment/1", "first": moreFulfillment}},

@@ -89,10 +89,20 @@ func (c *Connector) fulfillmentsWith(ctx context.Context, gid, tracking string) 
 		return nil, err
 	}
 	if data.Order == nil {
-		return nil, fault.New(fault.Exception, fault.MissingReference, "the shop has no such order").At("external_id", tail(gid))
+		return nil, noOrder(gid)
 	}
+	return c.carrying(ctx, data.Order.Fulfillments, tracking)
+}
+
+func noOrder(gid string) error {
+	return fault.New(fault.Exception, fault.MissingReference, "the shop has no such order").At("external_id", tail(gid))
+}
+
+// carrying are those that took place under the tracking number (or, for "",
+// under none), with their lines.
+func (c *Connector) carrying(ctx context.Context, all []fulfillment, tracking string) ([]fulfillment, error) {
 	var out []fulfillment
-	for _, f := range data.Order.Fulfillments {
+	for _, f := range all {
 		if !live[f.Status] || !f.carries(tracking) {
 			continue
 		}
