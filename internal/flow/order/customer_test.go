@@ -18,6 +18,7 @@ import (
 type forgetful struct {
 	target
 	made   []string
+	sought []string          // customers
 	shipTo map[string]string // sales order → address
 }
 
@@ -26,7 +27,8 @@ func (x *forgetful) CreateCustomer(_ context.Context, _ effect.Permit, ref strin
 	return effect.Receipt{Ref: "party of " + ref}, nil
 }
 
-func (x *forgetful) FindCustomer(context.Context, string) (effect.Receipt, bool, error) {
+func (x *forgetful) FindCustomer(_ context.Context, ref string) (effect.Receipt, bool, error) {
+	x.sought = append(x.sought, ref)
 	return effect.Receipt{}, false, nil
 }
 
@@ -90,6 +92,10 @@ func TestABuyerIsOnePartyAndEachOfTheirAddressesOneToo(t *testing.T) {
 		if got := e.opens[erp].made; !slices.Equal(got, want) {
 			t.Errorf("%s has %q, want %q", erp, got, want)
 		}
+	}
+	// Only who may be known there without us is looked for, and once.
+	if got, want := e.opens["erp"].sought, []string{"shop:c1", "shop:c2"}; !slices.Equal(got, want) {
+		t.Errorf("erp is asked for %q, want %q", got, want)
 	}
 }
 

@@ -340,8 +340,11 @@ func (f Fulfillment) customer(ctx context.Context, cs Customers, w loaded, perso
 	}
 	subject := effect.Subject{Tenant: w.head.Tenant, Type: "customer", ID: w.route.ERP + ":" + ref}
 	customer, err = f.Effects.Do(ctx, effect.Effect{
-		Subject: subject, Key: CustomerEffect, Payload: ref, Settle: cs.CustomerSettle(), LookFirst: true,
-		Lookup: func(ctx context.Context) (effect.Receipt, bool, error) { return cs.FindCustomer(ctx, ref) },
+		Subject: subject, Key: CustomerEffect, Payload: ref, Settle: cs.CustomerSettle(),
+		// A guest is known by our own id of the order, which nobody else can have
+		// kept at the ERP.
+		LookFirst: w.order.CustomerRef != "",
+		Lookup:    func(ctx context.Context) (effect.Receipt, bool, error) { return cs.FindCustomer(ctx, ref) },
 		Send: func(ctx context.Context, p effect.Permit) (effect.Receipt, error) {
 			return cs.CreateCustomer(ctx, p, ref, person)
 		},
