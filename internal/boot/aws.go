@@ -1,8 +1,10 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -36,5 +38,15 @@ func configuration(env func(string) string) (aws.Config, error) {
 	if url := env("AWS_ENDPOINT_URL"); url != "" {
 		cfg.BaseEndpoint = &url
 	}
+	cfg.ConfigSources = []any{endpoints(env)}
 	return cfg, nil
+}
+
+// endpoints are those that the environment names for single services: a private
+// one, or one that is watched. Clients look for this method.
+type endpoints func(string) string
+
+func (env endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (url string, found bool, err error) {
+	url = env("AWS_ENDPOINT_URL_" + strings.ToUpper(strings.ReplaceAll(service, " ", "_")))
+	return url, url != "", nil
 }

@@ -36,9 +36,12 @@ func inLambda(t *testing.T, more map[string]string) {
 // An update of the SDK that sets something more is noticed here.
 func TestAFunctionsConfigurationIsTheSDKsOwn(t *testing.T) {
 	for name, more := range map[string]map[string]string{
-		"on AWS":           nil,
-		"on a local AWS":   {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "AWS_SESSION_TOKEN": ""},
-		"with its account": {"AWS_ACCOUNT_ID": "111122223333"},
+		"on AWS":                              nil,
+		"on a local AWS":                      {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "AWS_SESSION_TOKEN": ""},
+		"with its account":                    {"AWS_ACCOUNT_ID": "111122223333"},
+		"with an endpoint of one service":     {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000"},
+		"and with one of the others":          {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ENDPOINT_URL": "http://127.0.0.1:4566"},
+		"with an endpoint of another service": {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inLambda(t, more)
@@ -85,7 +88,7 @@ func TestAFunctionsConfigurationIsTheSDKsOwn(t *testing.T) {
 					}
 				}
 			}
-			// What clients look up in the sources is the same without any.
+			// What clients look up in the sources is the same.
 			dynamoA, dynamoB := dynamodb.NewFromConfig(got).Options(), dynamodb.NewFromConfig(want).Options()
 			if !reflect.DeepEqual(dynamoA.BaseEndpoint, dynamoB.BaseEndpoint) || dynamoA.EndpointDiscovery != dynamoB.EndpointDiscovery ||
 				dynamoA.EndpointOptions != dynamoB.EndpointOptions || dynamoA.Retryer.MaxAttempts() != dynamoB.Retryer.MaxAttempts() || dynamoA.RetryMode != dynamoB.RetryMode {
