@@ -213,11 +213,13 @@ func outage(t *testing.T) {
 		}
 		pause(t)
 	}
+	// The message that would bring it back is lost: the sweeper does.
+	purge(t, "RESUME_QUEUE")
 	platform.ERPGate.SetDown(false)
 	if !waited {
 		t.Error("the order was not postponed")
 	}
-	await(t, o, retail.Closed, 3*time.Minute)
+	await(t, o, retail.Closed, 4*time.Minute)
 }
 
 // killed ends the function that is about to confirm the sales order, after it
