@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -53,7 +53,7 @@ func (g gremlin) String() string {
 // unleash lets gremlins of one package, or of all, meet the package's own tests,
 // and those that live the tests of others and the simulation. What survives all
 // must be explained in survivors.txt.
-func unleash(tool, only string) error {
+func unleash(ctx context.Context, tool, only string) error {
 	explained, err := explanations("test/mutants/survivors.txt")
 	if err != nil {
 		return err
@@ -64,17 +64,19 @@ func unleash(tool, only string) error {
 		if !strings.Contains(u.pkg, only) {
 			continue
 		}
-		all, err := meet(tool, u.pkg)
+		all, err := meet(ctx, tool, u.pkg)
 		if err != nil {
 			return err
 		}
 		tried += len(all)
 		killed := len(all)
-		for v := range judge(all, u.tests) {
+		for v := range judge(ctx, all, u.tests) {
 			g, by, err := v.gremlin, v.by, v.err
 			why, known := explained[g.String()]
 			delete(explained, g.String())
 			switch {
+			case ctx.Err() != nil:
+				continue
 			case err != nil:
 				failed = append(failed, fmt.Errorf("%s: %w", g, err))
 			case by != "":
@@ -88,6 +90,9 @@ func unleash(tool, only string) error {
 			}
 			lived++
 			killed--
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		fmt.Printf("%s: %d of %d gremlins caught\n", u.pkg, killed, len(all))
 	}
@@ -109,7 +114,7 @@ type verdict struct {
 
 // judge lets what its package's own tests did not kill meet other tests, two at
 // once: compilers and tests leave half of a machine idle.
-func judge(all []gremlin, tests []string) <-chan verdict {
+func judge(ctx context.Context, all []gremlin, tests []string) <-chan verdict {
 	todo, done := make(chan gremlin), make(chan verdict)
 	go func() {
 		defer close(todo)
@@ -123,7 +128,7 @@ func judge(all []gremlin, tests []string) <-chan verdict {
 	for range 2 {
 		workers.Go(func() {
 			for g := range todo {
-				by, err := g.try(tests)
+				by, err := g.try(ctx, tests)
 				done <- verdict{g, by, err}
 			}
 		})
@@ -133,12 +138,12 @@ func judge(all []gremlin, tests []string) <-chan verdict {
 }
 
 // meet runs gremlins against a package's own tests.
-func meet(tool, pkg string) (all []gremlin, err error) {
+func meet(ctx context.Context, tool, pkg string) (all []gremlin, err error) {
 	out := filepath.Join(os.TempDir(), "gremlins-"+strings.ReplaceAll(pkg, "/", "-")+".json")
 	// Its time-out is that of a quiet machine, and one that times out is tried
 	// again anyway.
-	cmd := exec.Command(tool, "unleash", "./"+pkg, "--timeout-coefficient", "10", "--output", out) //nolint:gosec,noctx // the pinned tool
-	cmd.Env = append(os.Environ(), "GOFLAGS=-short -ldflags=-s")                                   // it has no such flags of its own
+	cmd := command(ctx, tool, "unleash", "./"+pkg, "--timeout-coefficient", "10", "--output", out)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-short -ldflags=-s") // it has no such flags of its own
 	said, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("gremlins in %s: %w: %s", pkg, err, said[max(0, len(said)-600):])
@@ -186,7 +191,7 @@ var changes = map[string]map[string]string{
 }
 
 // try lets the gremlin meet other packages' tests, and then the simulation.
-func (g gremlin) try(tests []string) (by string, err error) {
+func (g gremlin) try(ctx context.Context, tests []string) (by string, err error) {
 	text, err := os.ReadFile(g.file)
 	if err != nil {
 		return "", err
@@ -217,16 +222,16 @@ func (g gremlin) try(tests []string) (by string, err error) {
 	// where they came to no end, because of it or of a busy machine, and about
 	// constants, which no coverage knows.
 	if g.Status != "LIVED" {
-		by, err := mutant{name: g.String(), test: "./" + filepath.Dir(g.file), run: ".", limit: gremlinLimit}.try(args, 0)
+		by, err := mutant{name: g.String(), test: "./" + filepath.Dir(g.file), run: ".", limit: gremlinLimit}.try(ctx, args, 0)
 		if by != "" || err != nil {
 			return by, err
 		}
 	}
-	if by, err := (mutant{name: g.String(), limit: gremlinLimit}).try(args, gremlinSeeds); by != "" || err != nil {
+	if by, err := (mutant{name: g.String(), limit: gremlinLimit}).try(ctx, args, gremlinSeeds); by != "" || err != nil {
 		return by, err
 	}
 	for _, pkg := range tests {
-		if by, err := (mutant{name: g.String(), test: pkg, run: ".", limit: gremlinLimit}).try(args, 0); by != "" || err != nil {
+		if by, err := (mutant{name: g.String(), test: pkg, run: ".", limit: gremlinLimit}).try(ctx, args, 0); by != "" || err != nil {
 			return by, err
 		}
 	}

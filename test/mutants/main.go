@@ -6,15 +6,17 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,14 +26,27 @@ func main() {
 	seeds := flag.Int("seeds", 8000, "how many seeds the simulation may need")
 	tool := flag.String("gremlins", "", "instead of the defects that are listed, change token by token with this gremlins")
 	flag.Parse()
-	work := func() error { return run(*only, *check, *seeds) }
+	work := func(ctx context.Context) error { return run(ctx, *only, *check, *seeds) }
 	if *tool != "" {
-		work = func() error { return unleash(*tool, *only) }
+		work = func(ctx context.Context) error { return unleash(ctx, *tool, *only) }
 	}
-	if err := work(); err != nil {
+	if err := scratched(work); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// scratched does the work in an empty scratch folder until it is done or
+// interrupted.
+func scratched(work func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	wipe, err := begin()
+	if err != nil {
+		return err
+	}
+	defer wipe()
+	return work(ctx)
 }
 
 // edit replaces one text, which must stand exactly once in a folder's files.
@@ -51,7 +66,7 @@ type mutant struct {
 // target is the share of defects that must be noticed.
 const target = 0.95
 
-func run(only string, check bool, seeds int) error {
+func run(ctx context.Context, only string, check bool, seeds int) error {
 	var caught, survived, built int
 	var failed []error
 	for _, m := range mutants {
@@ -74,9 +89,11 @@ func run(only string, check bool, seeds int) error {
 			continue
 		}
 		began := time.Now()
-		by, err := m.try(args, seeds)
+		by, err := m.try(ctx, args, seeds)
 		took := time.Since(began).Round(time.Second)
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil:
 			failed = append(failed, fmt.Errorf("%s: %w", m.name, err))
 			fmt.Printf("%-58s cannot be tried: %v\n", m.name, err)
@@ -206,7 +223,7 @@ var (
 )
 
 // try returns what notices the defect, or "".
-func (m mutant) try(args []string, seeds int) (string, error) {
+func (m mutant) try(ctx context.Context, args []string, seeds int) (string, error) {
 	pkg, what := m.test, m.run
 	if pkg == "" {
 		pkg, what = "./test/simulation", "TestACrash|TestSeeds|TestRetries|TestAnOrder"
@@ -222,7 +239,7 @@ func (m mutant) try(args []string, seeds int) (string, error) {
 			cmd = append(cmd, args...)
 		}
 	}
-	out, err := exec.Command("go", cmd...).CombinedOutput() //nolint:gosec,noctx // go test of this repository
+	out, err := command(ctx, "go", cmd...).CombinedOutput()
 	if err == nil {
 		return "", nil
 	}
