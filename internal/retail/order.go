@@ -66,7 +66,8 @@ type OrderLine struct {
 	Quantities       Quantities `json:"quantities"`
 }
 
-// Quantities are counts in the line's base unit.
+// Quantities are counts in the line's base unit. Shipped counts what anybody has
+// shipped, so that of an order that somebody else began only the rest is sent.
 type Quantities struct {
 	Ordered     int64 `json:"ordered"`
 	Unallocated int64 `json:"unallocated"`
@@ -75,6 +76,9 @@ type Quantities struct {
 	Shipped     int64 `json:"shipped"`
 	Canceled    int64 `json:"canceled"`
 }
+
+// Open are the units that are still to be shipped, wherever they stand.
+func (q Quantities) Open() int64 { return max(q.Ordered-q.Canceled-q.Shipped, 0) }
 
 // Balanced reports whether the buckets sum to Ordered and none is negative.
 func (q Quantities) Balanced() bool {

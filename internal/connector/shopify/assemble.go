@@ -69,7 +69,7 @@ func assemble(s source) (retail.Order, error) {
 			ID: strconv.Itoa(i + 1), ExternalID: l.id, SKU: l.sku, Title: l.title,
 			UnitPrice: t.price(l.price), Discounts: l.discounts, Taxes: l.taxes, Duties: l.duties,
 			RequiresShipping: l.requiresShipping, GiftCard: l.giftCard,
-			Quantities: retail.Quantities{Ordered: l.quantity, Unallocated: l.current, Canceled: l.quantity - l.current},
+			Quantities: retail.Quantities{Ordered: l.quantity, Unallocated: l.open, Shipped: l.current - l.open, Canceled: l.quantity - l.current},
 		})
 	}
 	if s.dutiesIncluded {
@@ -342,13 +342,45 @@ func (a *account) presentment(tips []sourceLine) {
 		a.t.err = t.err
 		return
 	}
+	if why := a.disagrees(p, t); why != "" {
+		a.o.Notes = append(a.o.Notes, "the totals that the shopper saw are left out: "+why)
+		return
+	}
+	a.o.Presentment = &p
+}
+
+// disagrees tells what is wrong with the totals in the shopper's currency. Lines
+// and tip are made of the other amounts, so that a sum alone would prove little.
+func (a *account) disagrees(p retail.Totals, t *tally) string {
+	s := a.s
+	for _, part := range []struct {
+		what string
+		bag  bag
+	}{{"discounts", s.discounts}, {"shipping", s.shipping}, {"duties", s.duties}, {"fees", s.fees}, {"tax", s.tax}} {
+		if part.bag.shop.set && !part.bag.shop.IsZero() && !part.bag.presentment.set {
+			return fmt.Sprintf("%s are not told in %s", part.what, s.presentment)
+		}
+	}
+	for _, part := range []struct {
+		what   string
+		amount retail.Money
+	}{{"lines", p.Lines}, {"discounts", p.Discounts}, {"shipping", p.Shipping}, {"tip", p.Tip}} {
+		if part.amount.Amount < 0 {
+			return fmt.Sprintf("%s would be %s %s", part.what, part.amount, s.presentment)
+		}
+	}
+	if lines := s.declaredLines.presentment; lines.set && lines.Money != p.Lines && lines.Money != t.sum(p.Lines, p.Tip) {
+		return fmt.Sprintf("lines are declared as %s %s, and the other amounts leave %s", lines, s.presentment, p.Lines)
+	}
+	if s.taxIncluded && p.Tax.Amount > p.Total.Amount {
+		return fmt.Sprintf("%s %s of tax cannot be included in %s", p.Tax, s.presentment, p.Total)
+	}
 	sum := t.sum(p.Lines, p.Discounts.Neg(), p.Shipping, p.Duties, p.Fees, p.Tip, p.Rounding)
 	if !s.taxIncluded {
 		sum = t.sum(sum, p.Tax)
 	}
 	if sum != p.Total || t.err != nil {
-		a.o.Notes = append(a.o.Notes, fmt.Sprintf("the totals that the shopper saw are left out: %s %s is declared, and the parts add up to %s", p.Total, s.presentment, sum))
-		return
+		return fmt.Sprintf("%s %s is declared, and the parts add up to %s", p.Total, s.presentment, sum)
 	}
-	a.o.Presentment = &p
+	return ""
 }

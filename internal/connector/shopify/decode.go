@@ -1,7 +1,9 @@
 package shopify
 
 import (
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/fault"
 	"github.com/waybillhq/waybill/internal/retail"
@@ -46,7 +48,7 @@ type sourceLine struct {
 	node                       node
 	id, sku, title             string
 	price                      amount
-	quantity, current          int64
+	quantity, current, open    int64
 	discounts, duties          []retail.Money
 	taxes                      []retail.TaxLine
 	requiresShipping, giftCard bool
@@ -71,7 +73,8 @@ type sourceDelivery struct {
 // agree. Quantities follow the vendor's definitions: quantity counts refunded
 // and removed units, as total_price does, so it is Ordered and the certificate
 // holds over it; the difference to current_quantity is in the Canceled bucket,
-// and the rest is Unallocated.
+// what is not open to be fulfilled any more in Shipped, whoever shipped it, and
+// the rest is Unallocated.
 //
 // On a fault the order still has ExternalID and Number where those could be
 // read. Malformed documents are Permanent, content that a person must settle
@@ -145,6 +148,8 @@ func lineFaults(lines []sourceLine) error {
 			return fault.New(fault.Permanent, fault.Validation, "the line is listed twice").At(l.node.path(), l.id)
 		case l.sku == "":
 			return fault.New(fault.Exception, fault.Mapping, "the line has no SKU, so no stock can be found for it").At(join(l.node.path(), "sku"), "")
+		case strings.ContainsRune(l.sku, utf8.RuneError):
+			return fault.New(fault.Exception, fault.Mapping, "the SKU is not readable text, so another one could be taken for it").At(join(l.node.path(), "sku"), "")
 		case l.current > l.quantity:
 			return fault.New(fault.Permanent, fault.Validation, "more units remain than were ordered").At(l.node.path(), l.sku)
 		}

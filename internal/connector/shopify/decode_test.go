@@ -182,6 +182,60 @@ func TestMoneyRules(t *testing.T) {
 		}, func(o retail.Order) bool {
 			return o.Lines[0].Quantities == retail.Quantities{Ordered: 2, Canceled: 2} && o.Lines[0].Quantities.Balanced()
 		}},
+		{"units that are not open any more were shipped", func(d doc) {
+			lineOf(d, 0)["fulfillable_quantity"] = json.Number("1")
+		}, func(o retail.Order) bool {
+			return o.Lines[0].Quantities == retail.Quantities{Ordered: 2, Shipped: 1, Unallocated: 1}
+		}},
+		{"of removed and shipped units each counts once", func(d doc) {
+			lineOf(d, 0)["current_quantity"], lineOf(d, 0)["fulfillable_quantity"] = json.Number("1"), json.Number("0")
+		}, func(o retail.Order) bool {
+			return o.Lines[0].Quantities == retail.Quantities{Ordered: 2, Shipped: 1, Canceled: 1}
+		}},
+		{"more open than remain is what remains", func(d doc) {
+			lineOf(d, 0)["current_quantity"], lineOf(d, 0)["fulfillable_quantity"] = json.Number("1"), json.Number("2")
+		}, func(o retail.Order) bool {
+			return o.Lines[0].Quantities == retail.Quantities{Ordered: 2, Unallocated: 1, Canceled: 1}
+		}},
+		{"a line that is fulfilled has nothing open, where its units are not told", func(d doc) {
+			lineOf(d, 0)["fulfillment_status"] = "fulfilled"
+		}, func(o retail.Order) bool {
+			return o.Lines[0].Quantities == retail.Quantities{Ordered: 2, Shipped: 2}
+		}},
+		{"an amount that its own set contradicts is noted, and the certificate holds the first to the others", func(d doc) {
+			d["total_price_set"] = bagOf("54.60", "54.60", "USD")
+		}, func(o retail.Order) bool { return o.Totals.Total.Amount == 5360 && len(o.Notes) == 1 }},
+		{"the totals that the shopper saw are left out where one part is not told", func(d doc) {
+			d["presentment_currency"] = "EUR"
+			for key, v := range map[string][2]string{"total_line_items_price": {"50.00", "40.00"}, "subtotal_price": {"45.00", "40.00"},
+				"total_tax": {"3.60", "2.88"}, "total_price": {"53.60", "46.88"}, "total_shipping_price": {"5.00", "4.00"}} {
+				d[key+"_set"] = bagOf(v[0], v[1], "EUR")
+			}
+		}, func(o retail.Order) bool { return o.Presentment == nil && len(o.Notes) == 1 }},
+		{"the totals that the shopper saw are left out where a tip would be below zero", func(d doc) {
+			d["presentment_currency"], d["total_tip_received"], d["total_price"] = "EUR", "3.00", "56.60"
+			for key, v := range map[string][2]string{"total_line_items_price": {"50.00", "40.00"}, "subtotal_price": {"45.00", "36.00"}, "total_discounts": {"5.00", "4.00"},
+				"total_tax": {"3.60", "2.88"}, "total_price": {"56.60", "40.00"}, "total_shipping_price": {"5.00", "4.00"}} {
+				d[key+"_set"] = bagOf(v[0], v[1], "EUR")
+			}
+		}, func(o retail.Order) bool { return o.Presentment == nil && len(o.Notes) == 1 }},
+		{"the totals that the shopper saw are left out where their lines contradict the rest", func(d doc) {
+			d["presentment_currency"] = "EUR"
+			for key, v := range map[string][2]string{"total_line_items_price": {"50.00", "40.00"}, "subtotal_price": {"45.00", "36.00"}, "total_discounts": {"5.00", "14.00"},
+				"total_tax": {"3.60", "2.88"}, "total_price": {"53.60", "42.88"}, "total_shipping_price": {"5.00", "4.00"}} {
+				d[key+"_set"] = bagOf(v[0], v[1], "EUR")
+			}
+		}, func(o retail.Order) bool { return o.Presentment == nil && len(o.Notes) == 1 }},
+		{"the totals that the shopper saw are left out where more tax than total is included", func(d doc) {
+			d["presentment_currency"], d["taxes_included"], d["total_price"] = "EUR", true, "50.00"
+			for key, v := range map[string][2]string{"total_line_items_price": {"50.00", "40.00"}, "subtotal_price": {"45.00", "36.00"}, "total_discounts": {"5.00", "4.00"},
+				"total_tax": {"3.60", "99.00"}, "total_price": {"50.00", "40.00"}, "total_shipping_price": {"5.00", "4.00"}} {
+				d[key+"_set"] = bagOf(v[0], v[1], "EUR")
+			}
+		}, func(o retail.Order) bool { return o.Presentment == nil && len(o.Notes) == 1 }},
+		{"the mark of a tip without a value makes no tip of goods", func(d doc) {
+			lineOf(d, 0)["tip_payment_gateway"], lineOf(d, 0)["tip_payment_method"] = nil, nil
+		}, func(o retail.Order) bool { return len(o.Lines) == 2 && o.Totals.Tip.IsZero() }},
 		{"presentment repeats the totals in the shopper's currency", func(d doc) {
 			d["presentment_currency"] = "JPY"
 			for key, v := range map[string][2]string{"total_line_items_price": {"50.00", "7500"}, "subtotal_price": {"45.00", "6750"}, "total_discounts": {"5.00", "750"},
@@ -301,6 +355,10 @@ func TestAFaultyOrderIsRefusedByFieldAndLeavesAShell(t *testing.T) {
 		{"a string where a line is due", set("line_items", []any{"x"}), perm, fault.Validation, "line_items[0]", ""},
 		{"no list of lines", set("line_items", nil), perm, fault.Validation, "line_items", ""},
 		{"an unknown currency", set("currency", "ZZZ"), exc, fault.Validation, "currency", "ZZZ"},
+		{"an empty currency", set("currency", ""), perm, fault.Validation, "currency", ""},
+		{"an empty time of update", set("updated_at", ""), perm, fault.Validation, "updated_at", ""},
+		{"a SKU that is no text", line("sku", "MUG-\uFFFD"), exc, fault.Mapping, "line_items[1].sku", ""},
+		{"fewer than no units open", line("fulfillable_quantity", json.Number("-1")), perm, fault.Validation, "line_items[1].fulfillable_quantity", "-1"},
 		{"a missing currency", set("currency", nil), perm, fault.Validation, "currency", ""},
 		{"an amount in another currency", set("total_shipping_price_set", doc{"shop_money": doc{"amount": "5.00", "currency_code": "EUR"}}), exc, fault.Validation, "total_shipping_price_set.shop_money.currency_code", "EUR"},
 		{"no total", set("total_price", nil), perm, fault.Validation, "total_price", ""},

@@ -100,6 +100,10 @@ func graphLine(n node, c retail.Currency) sourceLine {
 	if !n.get("currentQuantity").missing() {
 		l.current = n.get("currentQuantity").count()
 	}
+	l.open = l.current
+	if open := n.get("unfulfilledQuantity"); !open.missing() {
+		l.open = min(open.count(), l.current)
+	}
 	for a := range n.get("discountAllocations").each {
 		l.discounts = appendNonZero(l.discounts, graphShop(a.get("allocatedAmountSet"), c))
 	}

@@ -24,7 +24,7 @@ fragment Bag on MoneyBag { shopMoney { amount currencyCode } presentmentMoney { 
 fragment Shop on MoneyBag { shopMoney { amount currencyCode } }
 fragment Place on MailingAddress { name firstName lastName company address1 address2 city provinceCode zip countryCodeV2 phone }
 fragment Line on LineItem {
-  id sku title quantity currentQuantity requiresShipping isGiftCard
+  id sku title quantity currentQuantity unfulfilledQuantity requiresShipping isGiftCard
   product { id }
   originalUnitPriceSet { ...Shop }
   discountAllocations { allocatedAmountSet { ...Shop } }
@@ -77,7 +77,7 @@ const orderLinesQuery = `query OrderLines($id: ID!, $first: Int!, $after: String
 }
 fragment Shop on MoneyBag { shopMoney { amount currencyCode } }
 fragment Line on LineItem {
-  id sku title quantity currentQuantity requiresShipping isGiftCard
+  id sku title quantity currentQuantity unfulfilledQuantity requiresShipping isGiftCard
   product { id }
   originalUnitPriceSet { ...Shop }
   discountAllocations { allocatedAmountSet { ...Shop } }

@@ -85,10 +85,13 @@ func orderName(doc node) string {
 	return ""
 }
 
-// required reports a missing member and returns it.
+// required reports a member that is missing or an empty text, and returns it.
 func required(n node) node {
-	if n.missing() {
+	switch {
+	case n.missing():
 		n.r.fail(fault.New(fault.Permanent, fault.Validation, "is missing").At(n.path(), ""))
+	case n.kind() == str && n.words() == "":
+		n.r.fail(fault.New(fault.Permanent, fault.Validation, "is empty").At(n.path(), ""))
 	}
 	return n
 }
@@ -98,8 +101,13 @@ func required(n node) node {
 func (s *source) rest(n node, key, of string) bag {
 	set := n.get(of)
 	b := bag{shop: n.get(key).money(s.currency)}
-	if !b.shop.set {
-		b.shop = set.get("shop_money").side("currency_code", s.currency)
+	switch shop := set.get("shop_money").side("currency_code", s.currency); {
+	case !b.shop.set:
+		b.shop = shop
+	case shop.set && shop.Money != b.shop.Money:
+		// The certificate holds the amount to the others; which of the two it is
+		// matters to nobody else.
+		s.notes = append(s.notes, fmt.Sprintf("the document contradicts itself: %s is %s %s, which counts, and %s is %s", b.shop.from.path(), b.shop, s.currency, shop.from.path(), shop))
 	}
 	if s.presentment != "" {
 		b.presentment = set.get("presentment_money").side("currency_code", s.presentment)
@@ -129,6 +137,13 @@ func restLine(n node, c retail.Currency) sourceLine {
 	if !n.get("current_quantity").missing() {
 		l.current = n.get("current_quantity").count()
 	}
+	l.open = l.current
+	switch open := n.get("fulfillable_quantity"); {
+	case !open.missing():
+		l.open = min(open.count(), l.current)
+	case strings.EqualFold(n.get("fulfillment_status").text(), "fulfilled"):
+		l.open = 0
+	}
 	// An empty list says that nothing was discounted; an absent one says
 	// nothing, and then the line's own total is all there is.
 	if allocations := n.get("discount_allocations"); !allocations.missing() {
@@ -145,8 +160,12 @@ func restLine(n node, c retail.Currency) sourceLine {
 		}
 		l.taxes = append(l.taxes, restTaxes(d, c)...)
 	}
-	l.markedTip = n.has("tip_payment_gateway") || n.has("tip_payment_method") || n.has("tip")
-	l.maybeTip = l.sku == "" && n.get("product_id").missing() && !l.requiresShipping && !l.giftCard && len(l.taxes) == 0
+	bare := l.sku == "" && n.get("product_id").missing()
+	for _, mark := range []string{"tip_payment_gateway", "tip_payment_method", "tip"} {
+		// A mark without a value is on tips, and on all lines of some producers.
+		l.markedTip = l.markedTip || !n.get(mark).missing() || bare && n.has(mark)
+	}
+	l.maybeTip = bare && !l.requiresShipping && !l.giftCard && len(l.taxes) == 0
 	return l
 }
 

@@ -147,7 +147,7 @@ func shipped(l retail.OrderLine) int64 {
 	if !l.RequiresShipping {
 		return 0
 	}
-	return max(l.Quantities.Ordered-l.Quantities.Canceled, 0)
+	return l.Quantities.Open()
 }
 
 // article adds a line of the order. What no parcel will carry goes on a

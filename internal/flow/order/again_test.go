@@ -149,10 +149,13 @@ func TestAnOrderOfWhichNothingIsLeftToShipIsForPeople(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*retail.OrderLine)
 		refuse bool
+		class  fault.Class
 	}{
-		"one is to be shipped":  {func(*retail.OrderLine) {}, false},
-		"all of it is canceled": {func(l *retail.OrderLine) { l.Quantities = retail.Quantities{Ordered: 2, Canceled: 2} }, true},
-		"it needs no parcel":    {func(l *retail.OrderLine) { l.RequiresShipping = false }, true},
+		"one is to be shipped":                          {func(*retail.OrderLine) {}, false, ""},
+		"all of it is canceled":                         {func(l *retail.OrderLine) { l.Quantities = retail.Quantities{Ordered: 2, Canceled: 2} }, true, fault.Validation},
+		"it needs no parcel":                            {func(l *retail.OrderLine) { l.RequiresShipping = false }, true, fault.Validation},
+		"its channel says that somebody has shipped it": {func(l *retail.OrderLine) { l.Quantities = retail.Quantities{Ordered: 2, Shipped: 2} }, true, fault.StateConflict},
+		"somebody has shipped one of them":              {func(l *retail.OrderLine) { l.Quantities = retail.Quantities{Ordered: 2, Shipped: 1, Unallocated: 1} }, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRuled(t, two, nil)
@@ -169,7 +172,7 @@ func TestAnOrderOfWhichNothingIsLeftToShipIsForPeople(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = r.phase().Validate(t.Context(), task)
-			if x := fault.Of(err); (err != nil) != c.refuse || c.refuse && (x.Kind != fault.Exception || x.Class != fault.Validation || x.Field != "lines") {
+			if x := fault.Of(err); (err != nil) != c.refuse || c.refuse && (x.Kind != fault.Exception || x.Class != c.class || x.Field != "lines") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -85,7 +85,7 @@ type allocation struct {
 // explode turns lines into what must be taken, kits into their components.
 func (a *allocation) explode() error {
 	for i, l := range a.order.Lines {
-		q := l.Quantities.Ordered - l.Quantities.Canceled
+		q := l.Quantities.Open()
 		if !l.RequiresShipping || q <= 0 {
 			continue
 		}
@@ -109,7 +109,7 @@ func (a *allocation) units(p rules.Pick) int64 {
 		if n.Line == p.Line && n.Whole {
 			for _, l := range a.lines {
 				if l.ID == p.Line {
-					return l.Quantities.Ordered - l.Quantities.Canceled
+					return l.Quantities.Open()
 				}
 			}
 		}

@@ -392,8 +392,8 @@ func TestOnlyWhatIsToBeShippedIsReserved(t *testing.T) {
 		o.Lines[0].Quantities = retail.Quantities{Ordered: 5, Canceled: 3, Unallocated: 2}
 		o.Lines[1].RequiresShipping = false
 		o.Lines[2].Quantities = retail.Quantities{Ordered: 4, Canceled: 4}
-		o.Lines[3].Quantities = retail.Quantities{Ordered: 4, Canceled: 1, Unallocated: 3}
-	}, "MUG", 5, "CARD", 1, "HAT", 4, "KIT", 4))
+		o.Lines[3].Quantities = retail.Quantities{Ordered: 5, Canceled: 1, Shipped: 1, Unallocated: 3}
+	}, "MUG", 5, "CARD", 1, "HAT", 4, "KIT", 5))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,12 +104,16 @@ func (f Fulfillment) Validate(ctx context.Context, t document.Task) error {
 	if _, err := retail.Certify(w.order); err != nil {
 		return fault.Wrap(fault.Exception, fault.TotalsDiffer, err, "certifying the order's money")
 	}
-	ships := false
+	ships, begun := false, false
 	for i, l := range w.order.Lines {
 		if !l.Quantities.Balanced() {
 			return fault.New(fault.Permanent, fault.Validation, "the line's quantities do not add up").At(fmt.Sprintf("lines[%d].quantities", i), l.ID)
 		}
 		ships = ships || (l.RequiresShipping && l.Quantities.Unallocated > 0)
+		begun = begun || (l.RequiresShipping && l.Quantities.Shipped > 0)
+	}
+	if !ships && begun {
+		return fault.New(fault.Exception, fault.StateConflict, "the channel says that all of the order is fulfilled already; nothing is left to ship").At("lines", w.order.Number)
 	}
 	if !ships {
 		return fault.New(fault.Exception, fault.Validation, "the order has nothing to ship; only orders with goods are handled").At("lines", w.order.Number)
@@ -170,7 +174,7 @@ func (f Fulfillment) drain(ctx context.Context, h document.Head) (document.Head,
 }
 
 // canceled tells whether the channel has canceled the order; one that waited
-// long is asked for again.
+// long is asked for again, and goes no further if somebody else has shipped it.
 func (f Fulfillment) canceled(ctx context.Context, w *loaded) (bool, error) {
 	if w.head.CancelAsked || w.order.CanceledAt != nil {
 		return true, nil
@@ -202,6 +206,9 @@ func (f Fulfillment) canceled(ctx context.Context, w *loaded) (bool, error) {
 	if now.CanceledAt != nil {
 		return true, nil
 	}
+	if err := elsewhere(w.order, now); err != nil {
+		return false, err
+	}
 	// Kept at once: when many orders come back together, most are sent away by
 	// the target's rate and would ask again seconds later.
 	c, err := f.Life.Next(w.head, w.head.State)
@@ -215,6 +222,23 @@ func (f Fulfillment) canceled(ctx context.Context, w *loaded) (bool, error) {
 	w.head = c.Head
 	w.head.Version++
 	return false, nil
+}
+
+// elsewhere refuses an order of which somebody else has shipped units since it
+// was taken in: none of ours is shipped before it is released, and what we would
+// release is no longer wanted.
+func elsewhere(then, now retail.Order) error {
+	shipped := map[string]int64{}
+	for _, l := range then.Lines {
+		shipped[l.ExternalID] = l.Quantities.Shipped
+	}
+	for i, l := range now.Lines {
+		if before, known := shipped[l.ExternalID]; known && l.RequiresShipping && l.Quantities.Shipped > before {
+			return fault.New(fault.Exception, fault.StateConflict, "%d of %d units were fulfilled at the channel meanwhile, and not by us; what is left has to be settled there",
+				l.Quantities.Shipped-before, l.Quantities.Ordered-l.Quantities.Canceled).At(fmt.Sprintf("lines[%d].quantities.shipped", i), l.SKU)
+		}
+	}
+	return nil
 }
 
 // late tells whether what is known of the order is stale.

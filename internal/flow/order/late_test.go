@@ -222,6 +222,27 @@ func TestALateOrderThatWasCanceledMeanwhileIsNotSentOn(t *testing.T) {
 	}
 }
 
+func TestALateOrderThatSomebodyElseShippedMeanwhileIsNotSentOn(t *testing.T) {
+	shipped := func(body string) string {
+		return strings.Replace(body, `"fulfillable_quantity":1`, `"fulfillable_quantity":0`, 1)
+	}
+	_, l, f, task, _ := newLate(t, time.Hour)
+	l.body = shipped(l.body)
+	for range 2 {
+		if x := fault.Of(f.SalesOrder(t.Context(), task)); x == nil || x.Kind != fault.Exception || x.Class != fault.StateConflict || l.sales != 0 {
+			t.Fatalf("made %+v, %+v", l.target, x)
+		}
+	}
+	_, l, f, task, _ = newLate(t, time.Hour)
+	if err := f.SalesOrder(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	l.body, l.now = shipped(l.body), l.now.Add(time.Hour)
+	if x := fault.Of(f.Release(t.Context(), task)); x == nil || x.Class != fault.StateConflict || l.releases != 0 {
+		t.Errorf("made %+v, %+v", l.target, x)
+	}
+}
+
 func TestTheChannelIsNotAskedWhileTheOrderCannotGoOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		set    func(*late)

@@ -91,8 +91,8 @@ func PreviewWritten(ctx context.Context, key string, o retail.Order, location st
 	p.Document = "release"
 	r := retail.Release{OrderNumber: o.Number, PlacedAt: o.PlacedAt, Location: location, ShippingMethod: o.ShippingMethod}
 	for _, l := range o.Lines {
-		if l.RequiresShipping {
-			r.Lines = append(r.Lines, retail.ReleaseLine{OrderLine: l.ID, SKU: l.SKU, Title: l.Title, Quantity: l.Quantities.Ordered - l.Quantities.Canceled})
+		if l.RequiresShipping && l.Quantities.Open() > 0 {
+			r.Lines = append(r.Lines, retail.ReleaseLine{OrderLine: l.ID, SKU: l.SKU, Title: l.Title, Quantity: l.Quantities.Open()})
 		}
 	}
 	write := func(by *mapping.Translator) func() (any, error) {

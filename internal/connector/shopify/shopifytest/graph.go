@@ -252,7 +252,8 @@ func lineObject(l *line, order map[string]any) *obj {
 	f := map[string]any{
 		"id": l.gid, "sku": orNull(text(d["sku"])), "title": d["title"], "name": d["name"],
 		"quantity": d["quantity"], "currentQuantity": or(d["current_quantity"], d["quantity"]),
-		"requiresShipping": d["requires_shipping"] != false, "isGiftCard": d["gift_card"] == true,
+		"unfulfilledQuantity": or(d["fulfillable_quantity"], d["quantity"]),
+		"requiresShipping":    d["requires_shipping"] != false, "isGiftCard": d["gift_card"] == true,
 		"product": nil, "originalUnitPriceSet": setIn(d, "price", c),
 		"discountAllocations": allocationObjects(d, c), "taxLines": taxObjects(d, c), "duties": duties,
 	}
