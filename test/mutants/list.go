@@ -42,6 +42,10 @@ var mutants = []mutant{
 		"		return h, true, nil\n	}\n	return h, false, nil\n", "		return h, true, nil\n	}\n	return h, true, nil\n"}}},
 	{name: "a number taken for the entry", edits: []edit{{orderDir,
 		"	if done, err := f.mentioned(ctx, w.head, verb); err != nil || done {\n", "	if known, err := f.Life.Store.Resolve(ctx, refs...); err != nil || len(known) == len(refs) {\n"}}},
+	{name: "an order released that somebody shipped meanwhile", edits: []edit{{orderDir,
+		"	if err := elsewhere(w.order, now); err != nil {\n", "	if err := elsewhere(w.order, now); err != nil && false {\n"}}},
+	{name: "units released that somebody has shipped", test: "./internal/flow/order", run: ".", edits: []edit{{orderDir,
+		"q := l.Quantities.Open()", "q := l.Quantities.Ordered - l.Quantities.Canceled"}}},
 	{name: "snapshot staleness check dropped", edits: []edit{{orderDir,
 		"	case o.SourceVersion < h.SourceVersion:\n		return c, inbox.Superseded, nil\n", ""}}},
 	{name: "staleness applied to facts", edits: []edit{

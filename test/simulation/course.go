@@ -249,6 +249,16 @@ func (w *world) place(t *tenant, p OrderPlan) {
 	if p.UpdateAt > 0 {
 		w.soon(p.UpdateAt, func() { w.changed(t, o, "updated") })
 	}
+	if p.HandAt > 0 {
+		w.soon(p.HandAt, func() {
+			for i := range o.order.Lines {
+				q := &o.order.Lines[i].Quantities
+				q.Shipped, q.Unallocated = q.Shipped+q.Unallocated, 0
+			}
+			o.byHand = w.now
+			w.changed(t, o, "fulfilled")
+		})
+	}
 	if p.CancelAt > 0 {
 		w.soon(p.CancelAt, func() {
 			at := t.shop.clock()

@@ -95,7 +95,7 @@ func Shrink(f Failure, machines map[string]*Machine) Failure {
 		}
 		for i := range f.Scenario.Orders {
 			for _, less := range []func(*OrderPlan){
-				func(o *OrderPlan) { o.UpdateAt = 0 }, func(o *OrderPlan) { o.CancelAt = 0 }, func(o *OrderPlan) { o.Parcels = 1 },
+				func(o *OrderPlan) { o.UpdateAt = 0 }, func(o *OrderPlan) { o.CancelAt = 0 }, func(o *OrderPlan) { o.HandAt = 0 }, func(o *OrderPlan) { o.Parcels = 1 },
 				func(o *OrderPlan) { o.Lines = 1 }, func(o *OrderPlan) { o.Kind = "" },
 			} {
 				s := f.Scenario

@@ -109,6 +109,19 @@ func (w *world) unknownOutcomesAreReadBack(v *vendor, name, key string, before *
 	}
 }
 
+// whatSomebodyElseShippedIsNotReleased: not by an order that is old enough to be
+// asked for, unless it was asked for less than a minute before and shipped after
+// that. A younger one goes by the snapshot that it was made of.
+func (w *world) whatSomebodyElseShippedIsNotReleased(h *warehouse, rel retail.Release, o *channelOrder, age time.Duration) {
+	began := w.cur.inv.began
+	if o.byHand == 0 || o.byHand >= began || age <= 5*time.Minute+2*time.Second {
+		return
+	}
+	if o.fetched == 0 || o.byHand < o.fetched || began-o.fetched >= time.Minute+2*time.Second {
+		w.fail("whatSomebodyElseShippedIsNotReleased", "%s is asked to ship %s, shipped by hand at %s", h, rel.OrderNumber, o.byHand)
+	}
+}
+
 // checkRelease holds that aCanceledOrderIsNeverReleased: not if the platform
 // had been told before its task began, nor if the order is old enough to be
 // asked for, unless it was asked for less than a minute before and canceled
@@ -131,6 +144,7 @@ func (w *world) checkRelease(h *warehouse, rel retail.Release) {
 			w.fail("aCanceledOrderIsNeverReleased", "%s is asked to ship %s, canceled at %s (the platform was told: %v, %s old)", h, rel.OrderNumber, o.canceled, told, epoch.Add(began).Sub(head.CreatedAt))
 		}
 	}
+	w.whatSomebodyElseShippedIsNotReleased(h, rel, o, epoch.Add(began).Sub(head.CreatedAt))
 	for _, x := range w.tenants {
 		if x.id != h.tenant {
 			continue
@@ -284,14 +298,22 @@ func (x written) staleSnapshotsChangeNothing() {
 	}
 }
 
-// pendingDrainsInOrder of the channel's versions.
+// pendingDrainsInOrder of the channel's versions, within a run: what came to wait
+// when the document was parked once more may be older than what was drained before.
 func (w *world) pendingDrainsInOrder(t document.Transaction) {
 	for _, p := range t.Drained {
-		if last := w.drained[p.Key]; p.SourceVersion < last {
+		by := drainedBy{p.Key, w.heads[p.Key].Run}
+		if last := w.drained[by]; p.SourceVersion < last {
 			w.fail("pendingDrainsInOrder", "%s %s drains %s after %s", p.Type, p.ID, p.SourceVersion, last)
 		}
-		w.drained[p.Key] = p.SourceVersion
+		w.drained[by] = p.SourceVersion
 	}
+}
+
+// drainedBy is a run that drained a document's waiting events.
+type drainedBy struct {
+	document.Key
+	run int64
 }
 
 // When the course has settled.
@@ -450,6 +472,9 @@ func (w *world) explained(h document.Head, class fault.Class) bool {
 			class == fault.StateConflict && known && (parent.Parked != "" || parent.State == retail.Canceled)
 	}
 	o := w.shop(h.Tenant).placed(h.ExternalID)
+	if class == fault.StateConflict && o.byHand > 0 {
+		return true
+	}
 	switch o.plan.Kind {
 	case Immaterial:
 		return class == fault.Validation

@@ -38,7 +38,7 @@ const (
 	Rotation      Fault = "rotation"      // a credential is refused for a while
 	Configuration Fault = "configuration" // the configuration changes while orders travel
 	IndexLag      Fault = "index_lag"     // the due index is behind
-	Cancellations Fault = "cancellations" // shoppers change their minds
+	Cancellations Fault = "cancellations" // shoppers change their minds, and merchants ship by hand
 	BadOrders     Fault = "bad_orders"    // totals differ, SKUs are unknown, goods are short
 	SlowVendors   Fault = "slow_vendors"  // a vendor takes seconds
 	Counts        Fault = "counts"        // people count what lies there, and find less
@@ -102,6 +102,7 @@ type OrderPlan struct {
 	Kind     Kind
 	UpdateAt time.Duration // after At; 0 never
 	CancelAt time.Duration // after At; 0 never
+	HandAt   time.Duration // after At, when the merchant ships it by hand; 0 never
 	Parcels  int
 	ShipIn   time.Duration // after the release
 }
@@ -156,6 +157,9 @@ func Plan(seed uint64) Scenario {
 		if o.Float64() < s.Faults[Cancellations] {
 			p.CancelAt = cancelAt
 		}
+		if hand := dice(seed, "hand", i); hand.Float64() < s.Faults[Cancellations]/2 {
+			p.HandAt = time.Duration(1 + hand.Int64N(int64(time.Hour)))
+		}
 		bad := []Kind{Unbalanced, Immaterial, UnknownSKU, Short, OffByCent}[o.IntN(5)]
 		if o.Float64() < s.Faults[BadOrders] {
 			p.Kind = bad
@@ -205,7 +209,7 @@ func (s Scenario) without(f Fault) Scenario {
 		o := &c.Orders[i]
 		switch {
 		case f == Cancellations:
-			o.CancelAt = 0
+			o.CancelAt, o.HandAt = 0, 0
 		case f == BadOrders && o.Kind != Garbage && o.Kind != Unreadable, f == Poison && (o.Kind == Garbage || o.Kind == Unreadable):
 			o.Kind = ""
 		}

@@ -211,6 +211,7 @@ type channelOrder struct {
 	updated  time.Time // by the channel's clock
 	listed   time.Duration
 	canceled time.Duration // 0: not
+	byHand   time.Duration // when the merchant shipped it; 0: not
 	fetched  time.Duration // when it was last read again, as it was then; 0: never
 	version  int
 }

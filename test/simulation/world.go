@@ -76,7 +76,7 @@ type world struct {
 	desk     exception.Desk
 	books    stock.Ledger
 	mended   bool // what was wrong at the vendors, and in the decoder, is mended
-	drained  map[document.Key]string
+	drained  map[drainedBy]string
 	ids      int
 	tenants  []*tenant
 	// What the invariants look at, kept as the course goes.
@@ -138,7 +138,7 @@ var skus = []string{"MUG", "TEA", "HAT"}
 
 func newWorld(s Scenario, machines map[string]*Machine, trace io.Writer) *world {
 	w := &world{s: s, machines: machines, odds: map[Fault]*rand.Rand{}, heads: map[document.Key]document.Head{}, steps: map[document.Key]int64{}, sold: map[document.Key]int{},
-		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}, drained: map[document.Key]string{}}
+		effects: map[string]effect.Record{}, sends: map[string]*sent{}, polls: map[string]time.Duration{}, canceled: map[document.Key]time.Duration{}, bodies: map[bodyAt]retail.Order{}, warm: map[string][]*rate.Governor{}, drained: map[drainedBy]string{}}
 	w.live, w.trace, w.dice, w.crashes, w.orders = map[*proc]bool{}, trace, dice(s.Seed, "time", 0), s.Crashes, len(s.Orders)
 	if s.Faults[IndexLag] > 0 {
 		w.lag = time.Duration(1 + dice(s.Seed, "lag", 0).Int64N(int64(90*time.Second)))
