@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"reflect"
@@ -59,8 +60,10 @@ const maxFile = 1 << 20
 // file is one configuration file under examination.
 type file struct {
 	path     string
-	root     *yaml.Node
+	root     *yaml.Node // without aliases, and with the variables' values
 	problems *Problems
+	first    int // of its problems
+	*values
 }
 
 // add records a problem at the deepest existing part of a path such as
@@ -109,8 +112,6 @@ func child(n *yaml.Node, step string) *yaml.Node {
 	switch n.Kind {
 	case yaml.DocumentNode:
 		return child(n.Content[0], step)
-	case yaml.AliasNode:
-		return child(n.Alias, step)
 	case yaml.SequenceNode:
 		i, err := strconv.Atoi(step)
 		if err != nil || i < 0 || i >= len(n.Content) {
@@ -120,11 +121,7 @@ func child(n *yaml.Node, step string) *yaml.Node {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Value == step {
-				v := n.Content[i+1]
-				if v.Line < n.Content[i].Line {
-					v = n.Content[i] // an alias points at its anchor's line
-				}
-				return v
+				return n.Content[i+1]
 			}
 		}
 	}
@@ -133,57 +130,131 @@ func child(n *yaml.Node, step string) *yaml.Node {
 
 // open parses a file and fills into from it. It reports false where nothing
 // more can be said about the file.
-func open(path, shown string, env func(string) (string, bool), into any, problems *Problems) (file, bool) {
-	f := file{path: shown, problems: problems}
-	before := len(*problems)
-	raw, err := os.ReadFile(path) //nolint:gosec // the partner names the folder
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		f.add("", "the file does not exist", "a partner's folder has partner.yaml and retailers/<tenant>.yaml")
-		return f, false
-	case err != nil:
-		f.add("", err.Error(), "")
-		return f, false
-	case len(raw) > maxFile:
-		f.add("", fmt.Sprintf("the file has %d bytes", len(raw)), fmt.Sprintf("%d are the most", maxFile))
+func open(path string, env func(string) (string, bool), into any, problems *Problems) (file, bool) {
+	f := file{path: path, problems: problems, first: len(*problems), values: newValues()}
+	t := reflect.TypeOf(into).Elem()
+	raw, wrong, right := read(path)
+	if wrong != "" {
+		f.add("", wrong, right)
 		return f, false
 	}
-	var doc yaml.Node
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	if err := dec.Decode(&doc); err != nil || len(doc.Content) == 0 {
-		f.syntax(err)
+	written := f.document(raw, t)
+	if written == nil {
 		return f, false
 	}
-	if dec.Decode(new(yaml.Node)) == nil {
-		f.add("", "the file has a second YAML document", "keep one")
-	}
-	f.root = &doc
-	f.walk(&doc, "", env, map[*yaml.Node]bool{})
-	if doc.Content[0].Kind != yaml.MappingNode {
-		f.add("", "the file is no mapping of keys to values", "begin it with \"key: value\"")
-	}
-	f.known(doc.Content[0], reflect.TypeOf(into).Elem(), "yaml", "")
-	if len(*problems) > before {
+	x := expander{file: f, env: env, above: map[*yaml.Node]bool{}, told: map[*yaml.Node]bool{}}
+	f.root = x.copy(written, "")
+	if x.overflown {
 		return f, false
 	}
-	// Values were replaced in the parsed document, so that none can change its
-	// structure; decoding it again checks the types.
-	if err := doc.Decode(into); err != nil {
-		f.syntax(err)
+	f.check(f.root.Content[0], t, "yaml", "")
+	if len(*problems) > f.first {
+		return f, false
+	}
+	if err := f.root.Decode(into); err != nil {
+		f.undecodable(err)
 		return f, false
 	}
 	return f, true
 }
 
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?line ([0-9]+): (.*)$`)
+// read takes regular files only: a pipe or a device may never end.
+func read(path string) (raw []byte, wrong, right string) {
+	const one = "a partner's folder has partner.yaml and retailers/<tenant>.yaml, each a regular file"
+	large := fmt.Sprintf("%d are the most; maps of many values are kept apart: waybill map import", maxFile)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "the file does not exist", one
+	case err != nil:
+		return nil, cause(err), one
+	case info.IsDir():
+		return nil, "is a directory", one
+	case !info.Mode().IsRegular():
+		return nil, "is no regular file, but a pipe, a socket or a device", one
+	case info.Size() > maxFile:
+		return nil, fmt.Sprintf("the file has %d bytes", info.Size()), large
+	}
+	h, err := os.Open(path) //nolint:gosec // the partner names the folder
+	if err != nil {
+		return nil, cause(err), "make it readable"
+	}
+	defer func() { _ = h.Close() }()
+	raw, err = io.ReadAll(io.LimitReader(h, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, cause(err), "make it readable"
+	case len(raw) > maxFile:
+		return nil, fmt.Sprintf("the file has more than %d bytes", maxFile), large
+	}
+	return raw, "", ""
+}
+
+// cause is an error without the path, which stands before it anyway.
+func cause(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return err.Error()
+}
+
+// document parses the file's one document. Empty ones, such as what follows a
+// bare "---", do not count.
+func (f file) document(raw []byte, t reflect.Type) *yaml.Node {
+	var found *yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	for {
+		var doc yaml.Node
+		err := dec.Decode(&doc)
+		switch {
+		case errors.Is(err, io.EOF):
+			if found == nil {
+				f.tell(1, "", "the file is empty", takes(t, "yaml", "")+"; infra/partners/demo is an example")
+			}
+			return found
+		case err != nil:
+			f.syntax(raw, err)
+			return found
+		case len(doc.Content) == 0 || doc.Content[0].Kind == yaml.ScalarNode && doc.Content[0].ShortTag() == nullTag:
+		case found != nil:
+			f.problem(&doc, "", "a second YAML document begins here", "keep one in a file")
+			return found
+		default:
+			found = &doc
+		}
+	}
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?line ([0-9]+): (.*)$`)
+	// The library counts the lines of these from 0.
+	fromZero = regexp.MustCompile(`^did not find expected (<|node content|'-' indicator|key$|',' or)`)
+)
 
 // syntax turns the YAML library's error, whose only carrier of the line is its
-// text, into problems.
-func (f file) syntax(err error) {
-	if err == nil {
-		*f.problems = append(*f.problems, Problem{f.path, 1, "", "the file is empty", "see infra/partners/demo for an example"})
-		return
+// text, into a problem.
+func (f file) syntax(raw []byte, err error) {
+	line, text := 1, strings.TrimPrefix(err.Error(), "yaml: ")
+	lines := bytes.Split(bytes.TrimSuffix(raw, []byte("\n")), []byte("\n"))
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1]) // digits, by the expression
+		text = m[2]
+		if fromZero.MatchString(text) {
+			line++
+		}
+		line = max(min(line, len(lines)), 1)
 	}
+	right := "correct the YAML"
+	if bytes.Contains(lines[line-1], []byte("${")) {
+		right += "; inside [ ] and { } a ${NAME} stands in quotes, and one that is a number or true or false needs a line of its own"
+	}
+	f.tell(line, "", text, right)
+}
+
+// undecodable tells what the types' check let pass. The library's text may
+// hold a secret and stays untold.
+func (f file) undecodable(err error) {
 	texts := []string{err.Error()}
 	var types *yaml.TypeError
 	if errors.As(err, &types) {
@@ -193,64 +264,13 @@ func (f file) syntax(err error) {
 		line := 1
 		if m := yamlLine.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
 			line, _ = strconv.Atoi(m[1]) // digits, by the expression
-			text = m[2]
 		}
-		*f.problems = append(*f.problems, Problem{f.path, line, "", strings.TrimPrefix(text, "yaml: "), "correct the YAML"})
+		f.tell(line, "", "the value is of another kind than its field takes", "see infra/partners/demo for an example")
 	}
 }
 
-var variable = regexp.MustCompile(`\$\{([^}]*)\}`)
-var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
-
-// walk replaces variables and refuses repeated keys and anchors that contain
-// themselves.
-func (f file) walk(n *yaml.Node, path string, env func(string) (string, bool), above map[*yaml.Node]bool) {
-	if above[n] {
-		f.problem(n, path, "the anchor contains itself, a cycle", "write the value out")
-		return
-	}
-	above[n] = true
-	defer delete(above, n)
-	switch n.Kind {
-	case yaml.AliasNode:
-		if above[n.Alias] {
-			f.problem(n, path, fmt.Sprintf("the alias *%s stands inside its own anchor, a cycle", n.Value), "write the value out")
-			return
-		}
-		f.walk(n.Alias, path, env, above)
-	case yaml.ScalarNode:
-		n.Value = variable.ReplaceAllStringFunc(n.Value, func(m string) string {
-			name := m[2 : len(m)-1]
-			if !variableName.MatchString(name) {
-				f.problem(n, path, fmt.Sprintf("%s is no variable", m), "its name consists of A-Z, 0-9 and _")
-				return m
-			}
-			v, ok := env(name)
-			if !ok {
-				f.problem(n, path, fmt.Sprintf("the variable %s is not set", name), "set it in the environment")
-			}
-			return v
-		})
-	case yaml.MappingNode:
-		seen := map[string]int{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k := n.Content[i]
-			at := join(path, k.Value)
-			if first, again := seen[k.Value]; again {
-				f.problem(k, at, fmt.Sprintf("the key stands already in line %d", first), "keep one")
-			}
-			seen[k.Value] = k.Line
-			f.walk(n.Content[i+1], at, env, above)
-		}
-	case yaml.SequenceNode:
-		for i, c := range n.Content {
-			f.walk(c, fmt.Sprintf("%s[%d]", path, i), env, above)
-		}
-	case yaml.DocumentNode:
-		for _, c := range n.Content {
-			f.walk(c, path, env, above)
-		}
-	}
+func (f file) tell(line int, field, wrong, right string) {
+	*f.problems = append(*f.problems, Problem{f.path, line, field, wrong, right})
 }
 
 func (f file) problem(n *yaml.Node, field, wrong, right string) {
@@ -262,38 +282,6 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-// known refuses keys that the type has no field for; tag is what names them.
-func (f file) known(n *yaml.Node, t reflect.Type, tag, path string) {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
-		for i, c := range n.Content {
-			f.known(c, t.Elem(), tag, fmt.Sprintf("%s[%d]", path, i))
-		}
-	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
-		fields := map[string]reflect.Type{}
-		var names []string
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get(tag), ",")
-			fields[name], names = t.Field(i).Type, append(names, name)
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k := n.Content[i]
-			ft, ok := fields[k.Value]
-			if !ok {
-				f.problem(k, join(path, k.Value), "there is no such key", suggest(k.Value, names))
-				continue
-			}
-			f.known(n.Content[i+1], ft, tag, join(path, k.Value))
-		}
-	}
 }
 
 // suggest names the nearest of what is known, and all of it.

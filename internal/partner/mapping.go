@@ -90,7 +90,7 @@ func (f file) entry(field, key, wrong string) {
 			line = v.Line
 		}
 	}
-	*f.problems = append(*f.problems, Problem{f.path, max(line, 1), field, wrong, "write the value as the system does"})
+	f.tell(max(line, 1), field, wrong, "write the value as the system does")
 }
 
 // overrides checks and compiles a connection's overrides.
@@ -110,7 +110,7 @@ func (f file) overrides(at string, c connectionFile, opened any) []mapping.Overr
 		if p.Column > 0 {
 			wrong = fmt.Sprintf("column %d of the expression: %s", p.Column, wrong)
 		}
-		*f.problems = append(*f.problems, Problem{f.path, f.expressionLine(field, p.Line), field, wrong, right})
+		f.tell(f.expressionLine(field, p.Line), field, wrong, right)
 	}
 	return out
 }

@@ -105,11 +105,12 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	var problems Problems
 	var out Folder
 	var p partnerFile
-	path := filepath.Join(dir, "partner.yaml")
-	if f, ok := open(path, path, env, &p, &problems); ok {
+	f, ok := open(filepath.Join(dir, "partner.yaml"), env, &p, &problems)
+	if ok {
 		out.Partner = f.partner(p)
 		out.Partner.Alerts, out.Alerts = f.alerts(p)
 	}
+	f.hide()
 	files, err := filepath.Glob(filepath.Join(dir, "retailers", "*.yaml"))
 	if err != nil {
 		return out, fmt.Errorf("listing the retailers' files: %w", err)
@@ -120,9 +121,11 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	slices.Sort(files)
 	for _, path := range files {
 		var r retailerFile
-		if f, ok := open(path, path, env, &r, &problems); ok {
+		f, ok := open(path, env, &r, &problems)
+		if ok {
 			out.Retailers = append(out.Retailers, f.retailer(r))
 		}
+		f.hide()
 	}
 	if len(problems) > 0 {
 		return out, problems
@@ -244,14 +247,7 @@ func (f file) limits(at string, l limitsFile) rate.Limits {
 
 // connection opens the connector as a function would, but reaches nobody.
 func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
-	if c.Settings == nil {
-		c.Settings = map[string]any{}
-	}
-	settings, err := json.Marshal(c.Settings)
-	if err != nil {
-		f.add(at+".settings", err.Error(), "use texts, numbers, lists and mappings")
-		return nil, nil
-	}
+	settings := f.settings(at+".settings", c)
 	for i, s := range c.WebhookSecrets {
 		if s == "" {
 			f.add(fmt.Sprintf("%s.webhook_secrets[%d]", at, i), "is empty", "the secret that the vendor signs with")
@@ -266,12 +262,8 @@ func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
 		}
 		return settings, nil
 	}
-	before := len(*f.problems)
-	if t, ok := catalog.Settings(c.Connector); ok && f.has(at+".settings") {
-		f.known(f.at(at+".settings"), t, "json", at+".settings")
-	}
-	if len(*f.problems) > before {
-		return settings, nil
+	if settings == nil {
+		return nil, nil
 	}
 	opened, err := catalog.Open(c.Connector, settings, c.Secrets, egress.New(time.Now), time.Now)
 	if err == nil {
@@ -291,6 +283,32 @@ func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
 	}
 	f.add(field, wrong, "")
 	return settings, nil
+}
+
+// settings are a connection's settings as its connector reads them, nil where
+// they are wrong.
+func (f file) settings(at string, c connectionFile) json.RawMessage {
+	if t, ok := catalog.Settings(c.Connector); ok && f.has(at) {
+		before := len(*f.problems)
+		f.check(f.at(at), t, "json", at)
+		if len(*f.problems) > before {
+			return nil
+		}
+		// The check has settled what is a text and what is a number.
+		if err := f.at(at).Decode(&c.Settings); err != nil {
+			f.undecodable(err)
+			return nil
+		}
+	}
+	if c.Settings == nil {
+		c.Settings = map[string]any{}
+	}
+	settings, err := json.Marshal(c.Settings)
+	if err != nil {
+		f.add(at, err.Error(), "use texts, numbers, lists and mappings")
+		return nil
+	}
+	return settings
 }
 
 // routes checks that each end can do its part and that orders cannot come back

@@ -98,7 +98,7 @@ func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
 		{"a doubled id", "id: erp", "id: shop", 11, []string{`"shop" is used twice`}},
 		{"a doubled key", "tenant: north\n", "tenant: north\ntenant: north\n", 2, []string{"already in line 1"}},
 		{"another tenant than the file's", "tenant: north", "tenant: south", 1, []string{"the file is named north.yaml", "make them equal"}},
-		{"a wrong type", "connections:\n  - id: shop", "connections:\n  - id: [shop]", 4, []string{"cannot unmarshal"}},
+		{"a wrong type", "connections:\n  - id: shop", "connections:\n  - id: [shop]", 4, []string{"connections[0].id: is a list; it takes a text"}},
 		{"no YAML", "tenant: north", "tenant: [north", 0, []string{"correct the YAML"}},
 		{"an address without TLS", "https://erp.example.com", "http://erp.example.com", 14, []string{"must use https"}},
 	} {
