@@ -111,15 +111,7 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 		out.Partner.Alerts, out.Alerts = f.alerts(p)
 	}
 	f.hide()
-	files, err := filepath.Glob(filepath.Join(dir, "retailers", "*.yaml"))
-	if err != nil {
-		return out, fmt.Errorf("listing the retailers' files: %w", err)
-	}
-	if len(files) == 0 {
-		problems = append(problems, Problem{File: filepath.Join(dir, "retailers"), Wrong: "there is no retailer's file", Right: "add retailers/<tenant>.yaml"})
-	}
-	slices.Sort(files)
-	for _, path := range files {
+	for _, path := range retailerFiles(dir, &problems) {
 		var r retailerFile
 		f, ok := open(path, env, &r, &problems)
 		if ok {

@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -191,6 +195,80 @@ func TestNoMessageShowsASecretOrAVariablesValue(t *testing.T) {
 				if strings.Contains(string(asJSON), `"wrong":"`+part) {
 					t.Errorf("%q is shown: %s", part, asJSON)
 				}
+			}
+		})
+	}
+}
+
+func TestOnlyRegularFilesOfARetailerAreRead(t *testing.T) {
+	south := strings.Replace(goodRetailer, "tenant: north", "tenant: south", 1)
+	write := func(t *testing.T, path, text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, file string
+		put        func(t *testing.T, path string)
+		says       string // nothing is wrong if empty
+	}{
+		{"another file is read", "retailers/south.yaml", func(t *testing.T, p string) { write(t, p, south) }, ""},
+		{"another ending is named", "retailers/south.yml", func(t *testing.T, p string) { write(t, p, south) }, "its name does not end with .yaml; name it south.yaml"},
+		{"an ending in capitals is named", "retailers/south.YAML", func(t *testing.T, p string) { write(t, p, south) }, "its name does not end with .yaml; name it south.yaml"},
+		{"a file of a deeper folder is named", "retailers/eu/south.yaml", func(t *testing.T, p string) { write(t, p, south) }, "a file in a folder below retailers is not read; move it to"},
+		{"a retailer's file beside partner.yaml is named", "south.yaml", func(t *testing.T, p string) { write(t, p, south) }, "a retailer's file is not read here; move it to"},
+		{"another tool's file beside partner.yaml is not", "pipeline.yml", func(t *testing.T, p string) { write(t, p, "steps: []\n") }, ""},
+		{"a second file of the partner is named", "partner.yml", func(t *testing.T, p string) { write(t, p, goodPartner) }, "the partner's file is named partner.yaml"},
+		{"hidden files are not", "retailers/.south.yaml", func(t *testing.T, p string) { write(t, p, "[") }, ""},
+		{"nor are another system's", "retailers/._north.yaml", func(t *testing.T, p string) { write(t, p, "\x00") }, ""},
+		{"nor an editor's locks", "retailers/.#north.yaml", func(t *testing.T, p string) {
+			if err := os.Symlink("somebody@host.1", p); err != nil {
+				t.Fatal(err)
+			}
+		}, ""},
+		{"a folder is refused", "retailers/south.yaml", func(t *testing.T, p string) {
+			if err := os.Mkdir(p, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, "south.yaml: is a directory"},
+		{"a pipe is refused", "retailers/south.yaml", func(t *testing.T, p string) {
+			if err := syscall.Mkfifo(p, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no regular file"},
+		{"a device is refused", "retailers/south.yaml", func(t *testing.T, p string) {
+			if err := os.Symlink("/dev/zero", p); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no regular file"},
+		{"a large file is refused", "retailers/south.yaml", func(t *testing.T, p string) { write(t, p, south+"#"+strings.Repeat("x", 1<<20)) }, "1048576 are the most"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "a[b]*")
+			write(t, filepath.Join(dir, "partner.yaml"), goodPartner)
+			write(t, filepath.Join(dir, "retailers", "north.yaml"), goodRetailer)
+			path := filepath.Join(dir, c.file)
+			c.put(t, path)
+			var err error
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, err = partner.Load(dir, env)
+			}()
+			select {
+			case <-done:
+			case <-time.After(10 * time.Second):
+				t.Fatal("reading the folder does not end")
+			}
+			var problems partner.Problems
+			switch {
+			case c.says == "" && err != nil:
+				t.Error(err)
+			case c.says != "" && (!errors.As(err, &problems) || !slices.ContainsFunc(problems, func(p partner.Problem) bool {
+				return p.File == path && strings.Contains(p.String(), c.says)
+			})):
+				t.Errorf("%q is not said of %s: %v", c.says, path, err)
 			}
 		})
 	}
