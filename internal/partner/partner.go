@@ -222,17 +222,28 @@ func (f file) retailer(r retailerFile) Retailer {
 	return out
 }
 
+// The bounds of a connection's limits. A request waits for 1/minPerSecond.
+const (
+	minPerSecond = 0.01
+	maxPerSecond = 1000
+	maxBurst     = 10 * maxPerSecond
+	maxInFlight  = 1000
+)
+
 // limits checks what replaces a vendor's published limits.
 func (f file) limits(at string, l limitsFile) rate.Limits {
 	at += ".limits."
-	if l.PerSecond < 0 || l.PerSecond > 1000 {
-		f.add(at+"per_second", fmt.Sprintf("%g is no rate", l.PerSecond), "requests a second, more than 0 and up to 1000; leave it out for the vendor's own")
+	if l.PerSecond != 0 && (l.PerSecond < minPerSecond || l.PerSecond > maxPerSecond) {
+		f.add(at+"per_second", fmt.Sprintf("%g is no rate", l.PerSecond),
+			fmt.Sprintf("requests a second, from %g, as an order needs several, to %d; leave it out for the vendor's own", minPerSecond, maxPerSecond))
 	}
-	if l.Burst < 0 || (l.Burst > 0 && l.PerSecond == 0) {
-		f.add(at+"burst", fmt.Sprintf("%d has no meaning here", l.Burst), "requests at once after a rest, 1 or more, beside per_second")
+	if l.Burst < 0 || l.Burst > maxBurst || (l.Burst > 0 && l.PerSecond == 0) {
+		f.add(at+"burst", fmt.Sprintf("%d has no meaning here", l.Burst),
+			fmt.Sprintf("requests at once after a rest, 1 to %d, which are ten seconds of the highest rate, beside per_second", maxBurst))
 	}
-	if l.InFlight < 0 {
-		f.add(at+"in_flight", fmt.Sprintf("%d is no number of requests", l.InFlight), "how many tasks may talk to the vendor at once, 1 or more")
+	if l.InFlight < 0 || l.InFlight > maxInFlight {
+		f.add(at+"in_flight", fmt.Sprintf("%d is no number of requests", l.InFlight),
+			fmt.Sprintf("how many tasks may talk to the vendor at once, 1 to %d, which an AWS account runs at once; leave it out for no limit", maxInFlight))
 	}
 	return rate.Limits{PerSecond: l.PerSecond, Burst: l.Burst, InFlight: l.InFlight}
 }

@@ -49,6 +49,9 @@ func TestWhatAFileSaysIsNeitherDroppedNorAltered(t *testing.T) {
 		{"no number", limited("per_second: .nan"), 13, "per_second: .nan is not finite"},
 		{"an infinite number", limited("per_second: .inf"), 13, "per_second: .inf is not finite"},
 		{"an infinite number in settings of an unknown connector", changed("connector: shipbob\n    settings:\n", "connector: ship\n    settings:\n      x: [.inf]\n"), 25, "settings.x[0]: .inf is not finite"},
+		{"a rate of nearly nothing", limited("per_second: 1e-320"), 13, "requests a second, from 0.01, as an order needs several, to 1000"},
+		{"a burst beyond all bounds", limited("per_second: 1\n      burst: 9223372036854775807"), 14, "1 to 10000, which are ten seconds of the highest rate"},
+		{"tasks beyond all bounds", limited("in_flight: 9223372036854775807"), 13, "1 to 1000, which an AWS account runs at once"},
 
 		{"an empty connection", changed("connections:\n", "connections:\n  -\n"), 4, "connections[0]: the item is empty; write a mapping with id, connector"},
 		{"a null route", goodRetailer + "  - ~\n", tail, "routes[1]: the item is empty"},
