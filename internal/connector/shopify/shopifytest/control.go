@@ -1,8 +1,11 @@
 package shopifytest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -167,12 +170,12 @@ func (s *Server) command(verb string, body []byte) (any, error) {
 	switch verb {
 	case "orders":
 		var p Placement
-		if err := json.Unmarshal(body, &p); err != nil {
+		if err := strict(verb, body, &p, "skus (sku, quantity, price), email, line_count, plain, fulfillment_orders, at, drop_webhook, duplicate and payload"); err != nil {
 			return nil, err
 		}
 		return s.Place(p)
 	case "cancel", "touch":
-		if err := json.Unmarshal(body, &one); err != nil {
+		if err := strict(verb, body, &one, "id"); err != nil {
 			return nil, err
 		}
 		if verb == "cancel" {
@@ -180,12 +183,29 @@ func (s *Server) command(verb string, body []byte) (any, error) {
 		}
 		return done, s.Touch(one.ID)
 	case "webhook":
-		var in struct{ URL, Secret string }
-		if err := json.Unmarshal(body, &in); err != nil {
+		var in struct {
+			URL    string `json:"url"`
+			Secret string `json:"secret"`
+		}
+		if err := strict(verb, body, &in, "url and secret"); err != nil {
 			return nil, err
 		}
 		s.SetWebhook(in.URL, in.Secret)
 		return done, nil
 	}
 	return nil, errNoVerb
+}
+
+// strict reads a command, which may have the named members only.
+func strict(verb string, body []byte, into any, members string) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	if _, end := dec.Token(); err == nil && !errors.Is(end, io.EOF) {
+		err = errors.New("there is text after it")
+	}
+	if err != nil {
+		return fmt.Errorf("reading the body of %s: %w; it may have %s", verb, err, members)
+	}
+	return nil
 }

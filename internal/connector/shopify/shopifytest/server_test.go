@@ -200,6 +200,40 @@ func TestDeliveriesAreSignedRepeatedAndRetried(t *testing.T) {
 	}
 }
 
+func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
+	s, h := start(t, Options{})
+	for _, tc := range []struct {
+		verb, body string
+		says       []string
+	}{
+		{"orders", `{"line_count":1,"colour":"red"}`, []string{"orders", "colour", "line_count"}},
+		{"orders", `{"skus":[{"sku":"MUG-STONE","qty":2}]}`, []string{"orders", "qty", "quantity"}},
+		{"orders", `{"line_count":1}{}`, []string{"orders", "text after it"}},
+		{"orders", ``, []string{"orders"}},
+		{"cancel", `{"order":"1"}`, []string{"cancel", "order", "id"}},
+		{"touch", `{"order":"1"}`, []string{"touch", "order", "id"}},
+		{"webhook", `{"url":"http://hook.example","key":"hush"}`, []string{"webhook", "key", "secret"}},
+	} {
+		res, err := http.Post(h.URL+"/_control/"+tc.verb, "application/json", strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s %s: %d %s", tc.verb, tc.body, res.StatusCode, text)
+		}
+		for _, s := range tc.says {
+			if !strings.Contains(string(text), s) {
+				t.Errorf("%s %s: %s does not say %s", tc.verb, tc.body, text, s)
+			}
+		}
+	}
+	if n := len(s.Orders()); n != 0 {
+		t.Errorf("%d orders are placed", n)
+	}
+}
+
 func TestAPayloadIsSentByteForByte(t *testing.T) {
 	rec := &receiver{}
 	hook := httptest.NewServer(rec)
