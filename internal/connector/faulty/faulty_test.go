@@ -164,6 +164,14 @@ func TestARotatedCredentialTakesThePlaceOfTheOldOne(t *testing.T) {
 	}
 }
 
+func TestAWaitIsRoundedUpToWholeSeconds(t *testing.T) {
+	for wait, want := range map[time.Duration]string{400 * time.Millisecond: "1", time.Second: "1", 2900 * time.Millisecond: "3", 7 * time.Second: "7"} {
+		if got := faulty.Tryton().TooMany(wait).Header["Retry-After"]; got != want {
+			t.Errorf("%s: Retry-After %s", wait, got)
+		}
+	}
+}
+
 func TestARuleFiresAsOftenAsItSaysAndOnlyWhereItMatches(t *testing.T) {
 	b := newBench(t)
 	b.add(faulty.Rule{Fault: "error", Operation: "list"})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -50,6 +51,10 @@ type Answer struct {
 	Header map[string]string
 	Body   string
 }
+
+// WholeSeconds is a wait for a header that has no fractions, rounded up: who
+// comes earlier is refused again.
+func WholeSeconds(wait time.Duration) int { return max(int(math.Ceil(wait.Seconds())), 1) }
 
 // visibleAfter is the header by which a call that goes on to a simulator says
 // for how many seconds its effect is hidden from reads.

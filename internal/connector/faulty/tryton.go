@@ -21,7 +21,7 @@ func Tryton() Vendor {
 			return in.Method
 		},
 		TooMany: func(wait time.Duration) Answer {
-			return Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": strconv.Itoa(max(int(wait.Seconds()), 1))}}
+			return Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": strconv.Itoa(WholeSeconds(wait))}}
 		},
 		// What a transaction ends with when it is rolled back.
 		Codes: []string{"ConcurrencyException", "UserError", "UserWarning"},

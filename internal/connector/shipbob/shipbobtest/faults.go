@@ -26,7 +26,7 @@ func Vendor() faulty.Vendor {
 			return ""
 		},
 		TooMany: func(wait time.Duration) faulty.Answer {
-			seconds := strconv.Itoa(max(int(wait.Seconds()), 1))
+			seconds := strconv.Itoa(faulty.WholeSeconds(wait))
 			return faulty.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Content-Type": "application/json",
 				"x-remaining-calls": "0", "x-retry-after": seconds}, Body: `{"title":"Too Many Requests"}`}
 		},

@@ -70,14 +70,16 @@ func TestAWebhookMayBeSignedWithAnotherSecret(t *testing.T) {
 }
 
 func TestTheWarehouseRefusesInItsOwnWords(t *testing.T) {
-	faults := faulty.New(shipbobtest.Vendor(), 1)
-	defer faults.Close()
-	if err := faults.Add(faulty.Rule{Fault: "rate_limited", Operation: "create-order", Seconds: 7}); err != nil {
-		t.Fatal(err)
-	}
-	rec := httptest.NewRecorder()
-	faults.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/2026-01/order", strings.NewReader("{}")))
-	if rec.Code != 429 || rec.Header().Get("x-retry-after") != "7" || rec.Header().Get("x-remaining-calls") != "0" {
-		t.Errorf("%d %v", rec.Code, rec.Header())
+	for seconds, want := range map[float64]string{0.4: "1", 2.9: "3", 7: "7"} {
+		faults := faulty.New(shipbobtest.Vendor(), 1)
+		defer faults.Close()
+		if err := faults.Add(faulty.Rule{Fault: "rate_limited", Operation: "create-order", Seconds: seconds}); err != nil {
+			t.Fatal(err)
+		}
+		rec := httptest.NewRecorder()
+		faults.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/2026-01/order", strings.NewReader("{}")))
+		if rec.Code != 429 || rec.Header().Get("x-retry-after") != want || rec.Header().Get("x-remaining-calls") != "0" {
+			t.Errorf("%g s: %d %v", seconds, rec.Code, rec.Header())
+		}
 	}
 }
