@@ -164,6 +164,29 @@ func TestARotatedCredentialTakesThePlaceOfTheOldOne(t *testing.T) {
 	}
 }
 
+func TestABodyThatIsTooLargeIsRefusedAndNotCut(t *testing.T) {
+	const most = 32 << 20
+	for _, c := range []struct {
+		path         string
+		size, status int
+	}{
+		{"/create", most, 200}, {"/create", most + 1, 413}, {"/_control/faults", most + 1, 413}, {"/_control/orders", most + 1, 413},
+	} {
+		faults := faulty.New(vendor(), 1)
+		defer faults.Close()
+		faults.Next = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if n, err := io.Copy(io.Discard, r.Body); err != nil || n != r.ContentLength {
+				t.Errorf("%d of %d bytes came: %v", n, r.ContentLength, err)
+			}
+		})
+		rec := httptest.NewRecorder()
+		faults.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, c.path, bytes.NewReader(make([]byte, c.size))))
+		if rec.Code != c.status {
+			t.Errorf("%d bytes to %s: status %d", c.size, c.path, rec.Code)
+		}
+	}
+}
+
 func TestAWaitIsRoundedUpToWholeSeconds(t *testing.T) {
 	for wait, want := range map[time.Duration]string{400 * time.Millisecond: "1", time.Second: "1", 2900 * time.Millisecond: "3", 7 * time.Second: "7"} {
 		if got := faulty.Tryton().TooMany(wait).Header["Retry-After"]; got != want {

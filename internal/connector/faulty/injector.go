@@ -3,6 +3,7 @@ package faulty
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -196,7 +197,12 @@ func (i *Injector) take(o occasion, webhook bool) (Rule, bool) {
 const maxBody = 32 << 20
 
 func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		answer(w, http.StatusRequestEntityTooLarge, &Refusal{Field: "body", Why: "is above " + strconv.Itoa(maxBody) + " bytes, the most that goes through the faults"})
+		return
+	}
 	if err != nil {
 		return // the client is gone
 	}
