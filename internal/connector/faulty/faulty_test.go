@@ -37,6 +37,12 @@ func vendor() faulty.Vendor {
 	}
 }
 
+// simulator accepts the credential "first".
+type simulator func(http.ResponseWriter, *http.Request)
+
+func (s simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) { s(w, r) }
+func (simulator) Credential() string                                 { return "first" }
+
 type bench struct {
 	*testing.T
 	faults *faulty.Injector
@@ -48,7 +54,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	b := &bench{T: t, faults: faulty.New(vendor(), 1)}
-	b.faults.Next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.faults.Next = simulator(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Token") != "first" {
 			w.WriteHeader(401)
 			return
@@ -154,13 +160,57 @@ func TestADelayedCommitHappensLaterAndOnce(t *testing.T) {
 }
 
 func TestARotatedCredentialTakesThePlaceOfTheOldOne(t *testing.T) {
-	b := newBench(t)
-	b.call("first") // what was in force before
-	b.add(faulty.Rule{Fault: "credential_rotated", Token: "second"})
-	for token, want := range map[string]int{"first": 401, "second": 200, "third": 401} {
-		if status, _, _ := b.call(token); status != want {
-			t.Errorf("%s: status %d", token, status)
-		}
+	to := func(token string) faulty.Rule { return faulty.Rule{Fault: "credential_rotated", Token: token} }
+	type answers map[string][]int // by token; 0 is a broken connection
+	for _, c := range []struct {
+		name  string
+		first string // the token of a call before the rotation, if one came
+		rules []faulty.Rule
+		want  answers
+		done  int64
+	}{
+		{"after a call with the old one", "first", []faulty.Rule{to("second")}, answers{"first": {401}, "second": {200, 200}, "third": {401}, "": {401}}, 3},
+		{"before any call", "", []faulty.Rule{to("second")}, answers{"first": {401}, "second": {200}}, 1},
+		{"after a call with a wrong one", "wrong", []faulty.Rule{to("second")}, answers{"first": {401}, "second": {200}, "wrong": {401}}, 1},
+		{"until the next rotation", "first", []faulty.Rule{to("second"), to("third")}, answers{"first": {401}, "second": {401}, "third": {200}}, 2},
+		{"until it is rotated back", "first", []faulty.Rule{to("second"), to("first")}, answers{"second": {401}, "first": {200}}, 2},
+		{"for the operations that it names", "", []faulty.Rule{to("second"), {Fault: "credential_rotated", Token: "third", Operation: "list"}}, answers{"second": {200}, "third": {401}}, 1},
+		{"for as many calls as it says", "", []faulty.Rule{{Fault: "credential_rotated", Token: "second", Times: 2}}, answers{"second": {200, 200, 401}}, 2},
+		{"and leaves the call to a later fault", "", []faulty.Rule{to("second"), {Fault: "error", Status: 503}}, answers{"second": {503, 200}}, 1},
+		{"and leaves the call to an earlier fault", "", []faulty.Rule{{Fault: "error", Status: 503, When: "after"}, to("second")}, answers{"second": {503, 200}}, 2},
+		{"and a later fault cannot befall what it refuses", "", []faulty.Rule{to("second"), {Fault: "error", Status: 503}}, answers{"first": {401, 401}}, 0},
+		{"and what it refuses has no effect before an earlier fault", "", []faulty.Rule{{Fault: "error", Status: 503, When: "after"}, to("second")}, answers{"first": {503, 401}}, 0},
+		{"and may be revoked in its turn", "", []faulty.Rule{to("second"), {Fault: "credential_revoked"}}, answers{"second": {401}}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			if c.first != "" {
+				b.call(c.first)
+			}
+			for _, r := range c.rules {
+				b.add(r)
+			}
+			for token, want := range c.want {
+				for n, status := range want {
+					if got, _, _ := b.call(token); got != status {
+						t.Errorf("%q: call %d has status %d, want %d", token, n+1, got, status)
+					}
+				}
+			}
+			if n := b.done.Load(); n != c.done {
+				t.Errorf("%d calls had their effect, want %d", n, c.done)
+			}
+		})
+	}
+}
+
+func TestACredentialIsNotRotatedWhereNobodyKnowsTheVendorsOwn(t *testing.T) {
+	faults := faulty.New(vendor(), 1)
+	defer faults.Close()
+	faults.Next = http.NotFoundHandler()
+	var refusal *faulty.Refusal
+	if err := faults.Add(faulty.Rule{Fault: "credential_rotated", Token: "second"}); !errors.As(err, &refusal) || refusal.Field != "fault" {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -43,7 +43,8 @@ type Vendor struct {
 
 // shows reports whether a fault can befall the vendor.
 func (v Vendor) shows(fault string) bool {
-	return !slices.Contains(v.Cannot, fault) && (fault != "refused" || len(v.Codes) > 0) && (fault != "webhook_resigned" || v.Sign != nil)
+	return !slices.Contains(v.Cannot, fault) && (fault != "refused" || len(v.Codes) > 0) && (fault != "webhook_resigned" || v.Sign != nil) &&
+		(fault != "credential_rotated" || v.Token != nil && v.SetToken != nil)
 }
 
 // Answer is an HTTP answer.
@@ -75,11 +76,15 @@ func HiddenFor(r *http.Request) time.Duration {
 // longer than a client waits.
 const silence = 15 * time.Second
 
+// Credentialed is a simulator that says which credential it accepts.
+type Credentialed interface{ Credential() string }
+
 // Injector is a handler before another. It is safe for concurrent use; Close
 // ends what it does in the background.
 type Injector struct {
 	vendor Vendor
-	// Next is what the faults stand before; set it before the first call.
+	// Next is what the faults stand before; set it before the first rule and
+	// call. A credential is rotated only before a Credentialed.
 	Next http.Handler
 	// After runs f once d has passed; tests replace it with a clock of their
 	// own before the first call.
@@ -92,7 +97,6 @@ type Injector struct {
 	mu    sync.Mutex
 	dice  dice
 	rules []*Rule
-	first string        // the credential of the first call, before any rotation
 	held  chan struct{} // a webhook that waits for the next one
 	quiet func()        // hears that a call is kept waiting
 }
@@ -123,6 +127,9 @@ func (i *Injector) Add(rules ...Rule) error {
 	for _, r := range rules {
 		if err := r.check(i.vendor); err != nil {
 			return err
+		}
+		if _, says := i.Next.(Credentialed); r.Fault == "credential_rotated" && !says {
+			return &Refusal{Field: "fault", Value: r.Fault, Why: "needs a faulty.Credentialed as the injector's Next, whose credential it takes the place of"}
 		}
 	}
 	i.mu.Lock()
@@ -170,28 +177,69 @@ func (i *Injector) Clear() {
 	i.rules = nil
 }
 
-// take finds the rule that fires now.
-func (i *Injector) take(o occasion, webhook bool) (Rule, bool) {
+// meet finds the rule that befalls a call, if one does, once the rotations have
+// given the call the credential that the simulator knows.
+func (i *Injector) meet(r *http.Request, o occasion) *Rule {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for _, r := range i.rules {
-		if k, _ := kindOf(r.Fault); k.webhook != webhook || r.left == 0 || !r.matches(o) {
-			continue
-		}
-		d := &i.dice
-		if r.own != nil {
-			d = r.own
-		}
-		if r.Probability > 0 && d.throw() >= r.Probability {
-			continue
-		}
-		if r.left > 0 {
-			r.left--
-		}
-		r.Fired++
-		return *r, true
+	return i.take(o, false, i.rotate(r, o))
+}
+
+// rotate puts the simulator's own credential in the place of the newest
+// rotation's token, and a wrong one in the place of all others: another fault
+// may let a call have its effect before its refusal. It returns the rotation
+// that refuses the call, if one does. The caller holds mu.
+func (i *Injector) rotate(r *http.Request, o occasion) *Rule {
+	next, says := i.Next.(Credentialed)
+	if !says {
+		return nil
 	}
-	return Rule{}, false
+	for _, rule := range slices.Backward(i.rules) {
+		if rule.Fault != "credential_rotated" || !i.fires(rule, o) {
+			continue
+		}
+		if i.vendor.Token(r) != rule.Token {
+			i.vendor.SetToken(r, "not "+next.Credential())
+			return rule
+		}
+		i.vendor.SetToken(r, next.Credential())
+		rule.spend()
+		return nil
+	}
+	return nil
+}
+
+// take finds the rule that fires now; of the rotations only refuses can. The
+// caller holds mu.
+func (i *Injector) take(o occasion, webhook bool, refuses *Rule) *Rule {
+	for _, r := range i.rules {
+		k, _ := kindOf(r.Fault)
+		switch {
+		case k.webhook != webhook:
+			continue
+		case r.Fault == "credential_rotated":
+			if r != refuses {
+				continue
+			}
+		case !i.fires(r, o):
+			continue
+		}
+		r.spend()
+		return r
+	}
+	return nil
+}
+
+// fires tells whether a rule would, and throws its dice. The caller holds mu.
+func (i *Injector) fires(r *Rule, o occasion) bool {
+	if r.left == 0 || !r.matches(o) {
+		return false
+	}
+	d := &i.dice
+	if r.own != nil {
+		d = r.own
+	}
+	return r.Probability == 0 || d.throw() < r.Probability
 }
 
 const maxBody = 32 << 20
@@ -215,25 +263,17 @@ func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.Next.ServeHTTP(w, r)
 		return
 	}
-	if i.vendor.Token != nil {
-		i.mu.Lock()
-		if i.first == "" {
-			i.first = i.vendor.Token(r)
-		}
-		i.mu.Unlock()
-	}
-	rule, fires := i.take(occasion{i.vendor.Operation(r, body), r.Method, r.URL.Path}, false)
-	if !fires {
-		i.Next.ServeHTTP(w, r)
+	if rule := i.meet(r, occasion{i.vendor.Operation(r, body), r.Method, r.URL.Path}); rule != nil {
+		i.befall(w, r, body, rule)
 		return
 	}
-	i.befall(w, r, body, rule)
+	i.Next.ServeHTTP(w, r)
 }
 
 // do lets the call have its effect and returns the answer. The client's end of
 // the connection does not end it.
-func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
-	rec := httptest.NewRecorder()
+func (i *Injector) do(r *http.Request, body []byte) (rec *httptest.ResponseRecorder) {
+	rec = httptest.NewRecorder()
 	defer func() {
 		// What breaks off its answer so does it to nobody here.
 		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
@@ -247,7 +287,7 @@ func (i *Injector) do(r *http.Request, body []byte) *httptest.ResponseRecorder {
 	return rec
 }
 
-func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, rule Rule) {
+func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, rule *Rule) {
 	wait := time.Duration(rule.Seconds * float64(time.Second))
 	var done *httptest.ResponseRecorder
 	if rule.When == "after" {
@@ -334,18 +374,8 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 			return
 		}
 		write(w, Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: "{\"data\":\xff\xfe[[[,\x00"})
-	case "credential_revoked":
+	case "credential_revoked", "credential_rotated":
 		write(w, i.vendor.Unauthorized)
-	case "credential_rotated":
-		if i.vendor.Token(r) != rule.Token {
-			write(w, i.vendor.Unauthorized)
-			return
-		}
-		i.mu.Lock()
-		first := i.first
-		i.mu.Unlock()
-		i.vendor.SetToken(r, first)
-		i.Next.ServeHTTP(w, r)
 	}
 }
 

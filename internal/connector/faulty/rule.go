@@ -75,7 +75,7 @@ var kinds = []kind{
 	{name: "huge", does: "answer with more than a client may read", takes: []string{"when"}},
 	{name: "garbage", does: "answer with what is no JSON (form json), no UTF-8 (utf8, after) or of other types (types, after)", takes: []string{"when", "form"}},
 	{name: "credential_revoked", does: "refuse every credential"},
-	{name: "credential_rotated", does: "accept token in the place of the old credential", takes: []string{"token"}, needs: []string{"token"}},
+	{name: "credential_rotated", does: "accept token in the place of the old credential; the newest rotation holds", takes: []string{"token"}, needs: []string{"token"}},
 	{name: "webhook_lost", does: "never send it", webhook: true},
 	{name: "webhook_duplicate", does: "send copies more of it", webhook: true, takes: []string{"copies"}},
 	{name: "webhook_delayed", does: "send it after seconds", webhook: true, takes: []string{"seconds"}, needs: []string{"seconds"}},
@@ -180,6 +180,14 @@ type occasion struct{ operation, method, path string }
 
 func (r Rule) matches(o occasion) bool {
 	return like(r.Operation, o.operation) && like(r.Path, o.path) && (r.Method == "" || r.Method == o.method)
+}
+
+// spend counts a firing.
+func (r *Rule) spend() {
+	r.Fired++
+	if r.left > 0 {
+		r.left--
+	}
 }
 
 func like(pattern, s string) bool {

@@ -47,8 +47,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			_ = res.Body.Close() // its sender has been answered
 		}
 	}
-	rule, fires := t.take(occasion{operation: t.topic(r.Header)}, true)
-	if !fires {
+	t.mu.Lock()
+	rule := t.take(occasion{operation: t.topic(r.Header)}, true, nil)
+	t.mu.Unlock()
+	if rule == nil {
 		res, err := send(r)
 		t.release()
 		return res, err

@@ -39,7 +39,13 @@ func Vendor() faulty.Vendor {
 			}
 			h.Set("webhook-signature", Sign(secret, h.Get("webhook-id"), time.Unix(seconds, 0), body))
 		},
-		Token:    func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") },
+		Token: func(r *http.Request) string {
+			token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			if !ok {
+				return ""
+			}
+			return token
+		},
 		SetToken: func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer "+token) },
 	}
 	for _, op := range c.operations {

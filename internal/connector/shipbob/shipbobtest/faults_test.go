@@ -83,3 +83,22 @@ func TestTheWarehouseRefusesInItsOwnWords(t *testing.T) {
 		}
 	}
 }
+
+func TestACredentialIsRotatedBeforeAnyCall(t *testing.T) {
+	faults := faulty.New(shipbobtest.Vendor(), 1)
+	defer faults.Close()
+	sim := shipbobtest.NewServer(shipbobtest.Options{AccessToken: "old"})
+	defer sim.Close()
+	faults.Next = sim
+	if err := faults.Add(faulty.Rule{Fault: "credential_rotated", Token: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	for authorization, want := range map[string]int{"Bearer old": 401, "Bearer new": 200, "new": 401, "": 401} {
+		r := httptest.NewRequest(http.MethodGet, "/2026-01/order", nil)
+		r.Header.Set("Authorization", authorization)
+		rec := httptest.NewRecorder()
+		if faults.ServeHTTP(rec, r); rec.Code != want {
+			t.Errorf("%q: %d %s", authorization, rec.Code, rec.Body)
+		}
+	}
+}

@@ -165,6 +165,9 @@ func (s *Server) Close() {
 	s.client.CloseIdleConnections()
 }
 
+// Credential is the access token that the account accepts.
+func (s *Server) Credential() string { return s.opts.AccessToken }
+
 // background runs f unless the server is closed. The caller holds mu.
 func (s *Server) background(f func()) {
 	if s.closed {

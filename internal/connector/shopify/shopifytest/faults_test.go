@@ -80,6 +80,24 @@ func TestAReorderedWebhookFollowsTheNextOne(t *testing.T) {
 	}
 }
 
+func TestACredentialIsRotatedBeforeAnyCall(t *testing.T) {
+	faults := faulty.New(shopifytest.Vendor(), 1)
+	defer faults.Close()
+	faults.Next = shopifytest.NewServer(shopifytest.Options{AccessToken: "old"})
+	if err := faults.Add(faulty.Rule{Fault: "credential_rotated", Token: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]int{"old": 401, "new": 200, "": 401} {
+		r := httptest.NewRequest(http.MethodPost, "/admin/api/2026-07/graphql.json", strings.NewReader(`{"query":"query A { shop { name } }"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Shopify-Access-Token", token)
+		rec := httptest.NewRecorder()
+		if faults.ServeHTTP(rec, r); rec.Code != want {
+			t.Errorf("%q: %d %s", token, rec.Code, rec.Body)
+		}
+	}
+}
+
 func TestTheShopRefusesInItsOwnWords(t *testing.T) {
 	for _, c := range []struct {
 		rule  faulty.Rule

@@ -158,6 +158,9 @@ func (s *Server) Close() {
 	s.sending.Wait()
 }
 
+// Credential is the access token that the shop accepts.
+func (s *Server) Credential() string { return s.opts.AccessToken }
+
 // Wait returns when every delivery so far has been accepted or given up.
 func (s *Server) Wait() { s.sending.Wait() }
 
