@@ -364,53 +364,6 @@ func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 	}
 }
 
-// deliveries sends topics one after another and returns what arrived.
-func (b *bench) deliveries(topics ...string) *[]string {
-	b.Helper()
-	arrived := &[]string{}
-	base := roundTrip(func(r *http.Request) (*http.Response, error) {
-		*arrived = append(*arrived, r.Header.Get("Topic"))
-		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}}, nil
-	})
-	through := b.faults.Deliveries(base, func(h http.Header) string { return h.Get("Topic") })
-	for _, topic := range topics {
-		r := httptest.NewRequest(http.MethodPost, "http://hook.example/", strings.NewReader("{}"))
-		r.Header.Set("Topic", topic)
-		res, err := through.RoundTrip(r)
-		if err != nil || res.StatusCode != http.StatusOK {
-			b.Fatalf("delivering %s: %v", topic, err)
-		}
-		_ = res.Body.Close()
-	}
-	return arrived
-}
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func TestWebhooksAreLostDoubledAndDelayed(t *testing.T) {
-	for _, c := range []struct {
-		rule          faulty.Rule
-		before, after string
-	}{
-		{faulty.Rule{Fault: "webhook_lost", Operation: "a"}, "b", "b"},
-		{faulty.Rule{Fault: "webhook_duplicate", Operation: "a", Copies: 2}, "a b", "a b a a"},
-		{faulty.Rule{Fault: "webhook_delayed", Operation: "a", Seconds: 9}, "b", "b a"},
-	} {
-		b := newBench(t)
-		b.add(c.rule)
-		arrived := b.deliveries("a", "b")
-		if got := strings.Join(*arrived, " "); got != c.before {
-			t.Errorf("%s: at first %q arrived", c.rule.Fault, got)
-		}
-		b.elapse()
-		if got := strings.Join(*arrived, " "); got != c.after {
-			t.Errorf("%s: %q arrived", c.rule.Fault, got)
-		}
-	}
-}
-
 func TestTheSameSeedMakesTheSameFaults(t *testing.T) {
 	run := func() (out []int) {
 		b := newBench(t)

@@ -97,8 +97,8 @@ type Injector struct {
 	mu    sync.Mutex
 	dice  dice
 	rules []*Rule
-	held  chan struct{} // a webhook that waits for the next one
-	quiet func()        // hears that a call is kept waiting
+	held  *held  // a webhook that waits for the next one
+	quiet func() // hears that a call is kept waiting
 }
 
 // New makes an injector for a vendor; seed decides what happens by chance.
@@ -223,6 +223,8 @@ func (i *Injector) take(o occasion, webhook bool, refuses *Rule) *Rule {
 			}
 		case !i.fires(r, o):
 			continue
+		case r.Fault == "webhook_reordered" && i.held != nil:
+			continue // it is the next one, which another waits for
 		}
 		r.spend()
 		return r

@@ -78,9 +78,9 @@ var kinds = []kind{
 	{name: "credential_rotated", does: "accept token in the place of the old credential; the newest rotation holds", takes: []string{"token"}, needs: []string{"token"}},
 	{name: "webhook_lost", does: "never send it", webhook: true},
 	{name: "webhook_duplicate", does: "send copies more of it", webhook: true, takes: []string{"copies"}},
-	{name: "webhook_delayed", does: "send it after seconds", webhook: true, takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "webhook_delayed", does: "send it after seconds, repeated as any until it is taken", webhook: true, takes: []string{"seconds"}, needs: []string{"seconds"}},
 	{name: "webhook_resigned", does: "sign it with secret, as before or after a rotation, or as a stranger", webhook: true, takes: []string{"secret"}, needs: []string{"secret"}},
-	{name: "webhook_reordered", does: "send it after the next one", webhook: true},
+	{name: "webhook_reordered", does: "send it after the next one that is sent, or after 3 s without one", webhook: true},
 }
 
 // Kinds are the names of all faults.

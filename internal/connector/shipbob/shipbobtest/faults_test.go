@@ -1,12 +1,15 @@
 package shipbobtest_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/faulty"
@@ -102,3 +105,76 @@ func TestACredentialIsRotatedBeforeAnyCall(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDeliveriesTellTheTruth(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		rule     faulty.Rule
+		statuses []int  // of the hook, in the order of arrival
+		want     string // seconds and status of each attempt
+		lost     bool
+	}{
+		{"of one that is lost", faulty.Rule{Fault: "webhook_lost"}, nil, "", true},
+		{"of one that is delayed", faulty.Rule{Fault: "webhook_delayed", Seconds: 60}, nil, "60:200", false},
+		{"of one that is delayed and refused", faulty.Rule{Fault: "webhook_delayed", Seconds: 60}, []int{503}, "60:503 61:200", false},
+		{"of one that is reordered and refused", faulty.Rule{Fault: "webhook_reordered"}, []int{503}, "3:503 4:200", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				faults := faulty.New(shipbobtest.Vendor(), 1)
+				defer faults.Close()
+				if err := faults.Add(c.rule); err != nil {
+					t.Fatal(err)
+				}
+				began, statuses := time.Now(), c.statuses
+				base := transport(func(r *http.Request) (*http.Response, error) {
+					status := http.StatusOK
+					if len(statuses) > 0 {
+						status, statuses = statuses[0], statuses[1:]
+					}
+					if stamp := strconv.FormatInt(time.Now().Unix(), 10); r.Header.Get("webhook-timestamp") != stamp {
+						t.Errorf("it is signed at %s and sent at %s", r.Header.Get("webhook-timestamp"), stamp)
+					}
+					return &http.Response{StatusCode: status, Body: http.NoBody, Header: http.Header{}}, nil
+				})
+				sim := shipbobtest.NewServer(shipbobtest.Options{Catalogue: shelf, HoldOrders: true, WebhookURL: "http://hook.example", WebhookSecret: live,
+					RetryDelays: []time.Duration{time.Second},
+					Client:      &http.Client{Timeout: 15 * time.Second, Transport: faults.Deliveries(base, shipbobtest.Topic)}})
+				defer sim.Close()
+				call := func(method, path, body string, into any) {
+					r := httptest.NewRequest(method, path, strings.NewReader(body))
+					r.Header.Set("Authorization", "Bearer pat-simulator")
+					r.Header.Set("Content-Type", "application/json")
+					r.Header.Set("shipbob_channel_id", "433")
+					rec := httptest.NewRecorder()
+					if sim.ServeHTTP(rec, r); rec.Code > 201 {
+						t.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+					}
+					if err := json.Unmarshal(rec.Body.Bytes(), into); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var ignored any
+				call("POST", "/2026-01/order", orderBody("r-1", item("MUG", 1)), &ignored)
+				call("POST", "/_control/ship", `{"all":true}`, &ignored)
+				time.Sleep(2 * time.Minute)
+				var all []shipbobtest.Delivery
+				call("GET", "/_control/deliveries", "", &all)
+				if len(all) != 1 {
+					t.Fatalf("%+v", all)
+				}
+				var got []string
+				for _, a := range all[0].Attempts {
+					got = append(got, fmt.Sprintf("%g:%d", a.At.Sub(began).Seconds(), a.Status))
+				}
+				if s := strings.Join(got, " "); s != c.want || all[0].Lost != c.lost || all[0].Delivered == c.lost {
+					t.Errorf("attempts %q, want %q; %+v", s, c.want, all[0])
+				}
+			})
+		})
+	}
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

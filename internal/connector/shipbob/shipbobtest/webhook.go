@@ -2,17 +2,21 @@ package shipbobtest
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
 
 const topicShipped = "order.shipped"
@@ -98,6 +102,7 @@ type Delivery struct {
 	URL        string    `json:"url"`
 	ShipmentID string    `json:"shipment_id"`
 	Dropped    bool      `json:"dropped"` // never sent, by request
+	Lost       bool      `json:"lost"`    // by a fault: it is not sent, or not again
 	Delivered  bool      `json:"delivered"`
 	GivenUp    bool      `json:"given_up"`
 	Attempts   []Attempt `json:"attempts"`
@@ -137,8 +142,13 @@ func (s *Server) announce(sh *shipment, req shipRequest) {
 // deliver posts until it is answered 2xx or the attempts are used up.
 func (s *Server) deliver(d *Delivery, body []byte, secret string) {
 	for i := 0; ; i++ {
-		a := s.attempt(d, body, secret)
+		a, lost := s.attempt(d, body, secret)
 		s.mu.Lock()
+		if lost {
+			d.Lost = true
+			s.mu.Unlock()
+			return
+		}
 		d.Attempts = append(d.Attempts, a)
 		d.Delivered = a.Status >= 200 && a.Status < 300
 		d.GivenUp = !d.Delivered && i >= len(s.opts.RetryDelays)
@@ -150,21 +160,22 @@ func (s *Server) deliver(d *Delivery, body []byte, secret string) {
 	}
 }
 
-func (s *Server) attempt(d *Delivery, body []byte, secret string) Attempt {
-	now := s.opts.Now()
-	a := Attempt{At: now.UTC()}
-	r, err := http.NewRequestWithContext(s.ctx, http.MethodPost, d.URL, bytes.NewReader(body))
-	if err != nil {
-		a.Failed = "the subscription's URL is invalid"
-		return a
-	}
-	r.Header = Headers(d.Topic, d.ID, body, secret, now)
-	res, err := s.client.Do(r)
+func (s *Server) attempt(d *Delivery, body []byte, secret string) (a Attempt, lost bool) {
+	res, err := faulty.Send(s.ctx, s.client, func(ctx context.Context) (*http.Request, error) {
+		now := s.opts.Now()
+		a.At = now.UTC()
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.URL, bytes.NewReader(body))
+		if err != nil {
+			return nil, errors.New("the subscription's URL is invalid")
+		}
+		r.Header = Headers(d.Topic, d.ID, body, secret, now)
+		return r, nil
+	})
 	if err != nil {
 		a.Failed = err.Error()
-		return a
+		return a, errors.Is(err, faulty.ErrLost)
 	}
 	_ = res.Body.Close()
 	a.Status = res.StatusCode
-	return a
+	return a, false
 }

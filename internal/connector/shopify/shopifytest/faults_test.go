@@ -1,11 +1,15 @@
 package shopifytest_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/faulty"
@@ -73,10 +77,78 @@ func TestALostWebhookIsNeverSentAndTheNextOneIs(t *testing.T) {
 	}
 }
 
-func TestAReorderedWebhookFollowsTheNextOne(t *testing.T) {
-	all := receive(t, faulty.Rule{Fault: "webhook_reordered"}, 2, 2)
-	if !strings.Contains(all[0].body, `"name":"#1002"`) || !strings.Contains(all[1].body, `"name":"#1001"`) {
-		t.Errorf("arrived: %.60s, %.60s", all[0].body, all[1].body)
+// hook answers webhooks with statuses, and 200 after them, and keeps the
+// orders' names.
+type hook struct {
+	mu       sync.Mutex
+	statuses []int
+	names    []string
+}
+
+func (h *hook) RoundTrip(r *http.Request) (*http.Response, error) {
+	var order struct{ Name string }
+	if err := json.NewDecoder(r.Body).Decode(&order); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	status := http.StatusOK
+	if len(h.statuses) > 0 {
+		status, h.statuses = h.statuses[0], h.statuses[1:]
+	}
+	h.names = append(h.names, order.Name)
+	return &http.Response{StatusCode: status, Body: http.NoBody, Header: http.Header{}}, nil
+}
+
+func TestTheDeliveriesTellTheTruth(t *testing.T) {
+	type outcome struct {
+		Attempts, Status int
+		Delivered, Lost  bool
+	}
+	for _, c := range []struct {
+		name     string
+		rule     faulty.Rule
+		statuses []int // of the hook, in the order of arrival
+		names    []string
+		want     []outcome // by order
+	}{
+		{"of one that is taken", faulty.Rule{Fault: "webhook_duplicate", Operation: "orders/updated"}, nil, []string{"#1001", "#1002"},
+			[]outcome{{1, 200, true, false}, {1, 200, true, false}}},
+		{"of one that is lost", faulty.Rule{Fault: "webhook_lost"}, nil, []string{"#1002"},
+			[]outcome{{0, 0, false, true}, {1, 200, true, false}}},
+		{"of one that is delayed and refused", faulty.Rule{Fault: "webhook_delayed", Seconds: 60}, []int{200, 503}, []string{"#1002", "#1001", "#1001"},
+			[]outcome{{2, 200, true, false}, {1, 200, true, false}}},
+		{"of one that is reordered and refused", faulty.Rule{Fault: "webhook_reordered"}, []int{200, 503}, []string{"#1002", "#1001", "#1001"},
+			[]outcome{{2, 200, true, false}, {1, 200, true, false}}},
+		{"of one that is delayed and never taken", faulty.Rule{Fault: "webhook_delayed", Seconds: 60}, append([]int{200}, slices.Repeat([]int{503}, 9)...), append([]string{"#1002"}, slices.Repeat([]string{"#1001"}, 9)...),
+			[]outcome{{9, 503, false, false}, {1, 200, true, false}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				faults, h := faulty.New(shopifytest.Vendor(), 1), &hook{statuses: c.statuses}
+				defer faults.Close()
+				if err := faults.Add(c.rule); err != nil {
+					t.Fatal(err)
+				}
+				shop := shopifytest.NewServer(shopifytest.Options{AccessToken: "token", WebhookURL: "http://hook.example", WebhookSecret: "hush",
+					Client: &http.Client{Timeout: 5 * time.Second, Transport: faults.Deliveries(h, shopifytest.Topic)}})
+				defer shop.Close()
+				for range c.want {
+					if _, err := shop.Place(shopifytest.Placement{LineCount: 1}); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+				shop.Wait()
+				var got []outcome
+				for _, d := range shop.Deliveries() {
+					got = append(got, outcome{d.Attempts, d.Status, d.Delivered, d.Lost})
+				}
+				if !slices.Equal(got, c.want) || !slices.Equal(h.names, c.names) {
+					t.Errorf("%v arrived, want %v; the deliveries are %+v, want %+v", h.names, c.names, got, c.want)
+				}
+			})
+		})
 	}
 }
 

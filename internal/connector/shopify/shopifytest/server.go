@@ -161,7 +161,7 @@ func (s *Server) Close() {
 // Credential is the access token that the shop accepts.
 func (s *Server) Credential() string { return s.opts.AccessToken }
 
-// Wait returns when every delivery so far has been accepted or given up.
+// Wait returns when every delivery so far has been accepted, given up or lost.
 func (s *Server) Wait() { s.sending.Wait() }
 
 func (s *Server) id() int64 {

@@ -7,11 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
 
 // attempts bounds the deliveries of one webhook: the first and eight retries,
@@ -26,6 +29,7 @@ type Delivery struct {
 	Attempts  int    `json:"attempts"`
 	Status    int    `json:"status"` // of the last attempt; 0 without an answer
 	Delivered bool   `json:"delivered"`
+	Lost      bool   `json:"lost"` // by a fault: it is not sent, or not again
 }
 
 // Sign is the X-Shopify-Hmac-Sha256 of a body: base64 of HMAC-SHA256 with the
@@ -107,12 +111,14 @@ func (s *Server) deliver(d *Delivery, url string, h http.Header, body []byte) {
 	}()
 	wait := s.opts.Backoff
 	for n := 1; n <= attempts; n++ {
-		status := s.post(ctx, url, h, body)
+		status, lost := s.post(ctx, url, h, body)
 		ok := status >= 200 && status < 300
 		s.mu.Lock()
-		d.Attempts, d.Status, d.Delivered = n, status, ok
+		if d.Lost = lost; !lost {
+			d.Attempts, d.Status, d.Delivered = n, status, ok
+		}
 		s.mu.Unlock()
-		if ok || n == attempts {
+		if ok || lost || n == attempts {
 			return
 		}
 		t := time.NewTimer(wait)
@@ -126,16 +132,18 @@ func (s *Server) deliver(d *Delivery, url string, h http.Header, body []byte) {
 	}
 }
 
-func (s *Server) post(ctx context.Context, url string, h http.Header, body []byte) int {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+func (s *Server) post(ctx context.Context, url string, h http.Header, body []byte) (status int, lost bool) {
+	res, err := faulty.Send(ctx, s.opts.Client, func(ctx context.Context) (*http.Request, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header = h.Clone()
+		return r, nil
+	})
 	if err != nil {
-		return 0
-	}
-	r.Header = h.Clone()
-	res, err := s.opts.Client.Do(r)
-	if err != nil {
-		return 0
+		return 0, errors.Is(err, faulty.ErrLost)
 	}
 	_ = res.Body.Close()
-	return res.StatusCode
+	return res.StatusCode, false
 }
