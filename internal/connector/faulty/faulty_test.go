@@ -23,7 +23,7 @@ const good = `{"data":"a whole answer"}`
 
 func vendor() faulty.Vendor {
 	return faulty.Vendor{
-		Name: "Sample", Operations: []string{"create", "list"},
+		Name: "Sample", Operations: []string{"create", "list"}, Topics: []string{"a", "b", "c", "d"},
 		Operation: func(r *http.Request, _ []byte) string { return strings.TrimPrefix(r.URL.Path, "/") },
 		TooMany: func(d time.Duration) faulty.Answer {
 			return faulty.Answer{Status: 429, Header: map[string]string{"Retry-After": d.String()}}
@@ -45,6 +45,7 @@ func (simulator) Credential() string                                 { return "f
 
 type bench struct {
 	*testing.T
+	empty  bool // the answers have no body
 	faults *faulty.Injector
 	server *httptest.Server
 	done   atomic.Int64 // calls that had their effect
@@ -60,6 +61,10 @@ func newBench(t *testing.T) *bench {
 			return
 		}
 		b.done.Add(1)
+		if b.empty {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		_, _ = io.WriteString(w, good)
 	})
 	b.faults.After = func(_ time.Duration, f func()) {
@@ -214,6 +219,30 @@ func TestACredentialIsNotRotatedWhereNobodyKnowsTheVendorsOwn(t *testing.T) {
 	}
 }
 
+func TestAnEmptyAnswerCannotBeSpoilt(t *testing.T) {
+	for _, r := range []faulty.Rule{
+		{Fault: "truncated", Times: 2},
+		{Fault: "garbage", When: "after", Form: "utf8"},
+		{Fault: "garbage", When: "after", Form: "types", Times: -1},
+	} {
+		b := newBench(t)
+		b.empty = true
+		b.add(r)
+		if status, body, _ := b.call("first"); status != http.StatusNoContent || body != "" {
+			t.Errorf("%s: %d %q", r.Fault, status, body)
+		}
+		if fired := b.faults.Rules()[0].Fired; fired != 0 {
+			t.Errorf("%s %s fired %d times", r.Fault, r.Form, fired)
+		}
+		b.empty = false
+		for range max(r.Times, 1) {
+			if status, body, _ := b.call("first"); status == 200 && body == good {
+				t.Errorf("%s %s does not spoil what comes later", r.Fault, r.Form)
+			}
+		}
+	}
+}
+
 func TestABodyThatIsTooLargeIsRefusedAndNotCut(t *testing.T) {
 	const most = 32 << 20
 	for _, c := range []struct {
@@ -234,6 +263,32 @@ func TestABodyThatIsTooLargeIsRefusedAndNotCut(t *testing.T) {
 		if rec.Code != c.status {
 			t.Errorf("%d bytes to %s: status %d", c.size, c.path, rec.Code)
 		}
+	}
+}
+
+func TestWhatCannotBeHiddenLeavesTheFaultToTheNextCall(t *testing.T) {
+	v := vendor()
+	v.Cannot, v.Hides = nil, func(operation string, _ []byte) bool { return operation == "create" }
+	faults := faulty.New(v, 1)
+	defer faults.Close()
+	var hidden []string
+	faults.Next = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if faulty.HiddenFor(r) == 5*time.Second {
+			hidden = append(hidden, r.URL.Path)
+		}
+	})
+	if err := faults.Add(faulty.Rule{Fault: "visible_delayed", Seconds: 5}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/list", "/create", "/create"} {
+		faults.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, path, strings.NewReader("{}")))
+	}
+	if !slices.Equal(hidden, []string{"/create"}) {
+		t.Errorf("hidden: %v", hidden)
+	}
+	var refusal *faulty.Refusal
+	if err := faults.Add(faulty.Rule{Fault: "visible_delayed", Seconds: 5, Operation: "list"}); !errors.As(err, &refusal) || refusal.Field != "operation" || !slices.Equal(refusal.Known, []string{"create"}) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -344,6 +399,18 @@ func TestAnUnknownFaultIsRefusedWithWhatThereIs(t *testing.T) {
 		{`{"fault":"error","path":"/_control/faults"}`, "path", "the operator's"},
 		{`{"fault":"webhook_lost","path":"/hooks"}`, "path", "cannot match a webhook"},
 		{`{"fault":"error","colour":"red"}`, "body", "colour"},
+		{`{"fault":"error","colour":"red"}`, "body", "probability"},
+		{`{"FAULT":"error"}`, "body", "FAULT"},
+		{`{"fault":"error","fired":5}`, "fired", "cannot be given"},
+		{`{"fault":"error","fault":"reset"}`, "fault", "given twice"},
+		{`[{"fault":"error","times":2,"times":3}]`, "times", "given twice"},
+		{`{"fault":"error","times":"3"}`, "times", "must be of type int"},
+		{`[]`, "body", "has no rule"},
+		{`[null]`, "body", "is no rule"},
+		{`null`, "body", "is no rule"},
+		{`{"fault":"error","operation":"destroy*"}`, "operation", "create"},
+		{`{"fault":"webhook_lost","operation":"orders/creat"}`, "operation", "is no topic of Sample"},
+		{`{"fault":"webhook_lost","operation":"e*"}`, "operation", "is no topic of Sample"},
 		{`[{"fault":"error"},{"fault":"nothing"}]`, "fault", "garbage"},
 		{`not JSON`, "body", "is no rule"},
 		{`{"fault":"error"} {}`, "body", "is no rule"},

@@ -20,8 +20,13 @@ type Vendor struct {
 	Name string
 	// Operation names a call.
 	Operation func(r *http.Request, body []byte) string
-	// Operations are all names, where they can be listed.
+	// Operations are all names, where they can be listed: nil where clients
+	// name their calls themselves.
 	Operations []string
+	// Topics are those of the webhooks that it sends.
+	Topics []string
+	// Hides tells a call whose effect can be hidden from reads; all, if nil.
+	Hides func(operation string, body []byte) bool
 	// TooMany is the vendor's own refusal above its limit.
 	TooMany func(wait time.Duration) Answer
 	// RetryAfter writes a wait as the vendor does in the header; seconds, with
@@ -244,6 +249,16 @@ func (i *Injector) fires(r *Rule, o occasion) bool {
 	return r.Probability == 0 || d.throw() < r.Probability
 }
 
+// restore takes a firing back that had nothing to spoil.
+func (i *Injector) restore(r *Rule) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	r.Fired--
+	if r.left >= 0 {
+		r.left++
+	}
+}
+
 const maxBody = 32 << 20
 
 func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -265,7 +280,9 @@ func (i *Injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.Next.ServeHTTP(w, r)
 		return
 	}
-	if rule := i.meet(r, occasion{i.vendor.Operation(r, body), r.Method, r.URL.Path}); rule != nil {
+	o := occasion{operation: i.vendor.Operation(r, body), method: r.Method, path: r.URL.Path}
+	o.hides = i.vendor.Hides == nil || i.vendor.Hides(o.operation, body)
+	if rule := i.meet(r, o); rule != nil {
 		i.befall(w, r, body, rule)
 		return
 	}
@@ -345,12 +362,13 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 	case "truncated":
 		rec := i.do(r, body)
 		full := rec.Body.Bytes()
-		for k, v := range rec.Header() {
-			w.Header()[k] = v
+		if len(full) == 0 {
+			i.restore(rule)
+			forward(w, rec, nil)
+			return
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(full)))
-		w.WriteHeader(rec.Code)
-		_, _ = w.Write(full[:len(full)/2]) // the rest is the fault
+		forward(w, rec, full[:len(full)/2]) // the rest is the fault
 		if f, ok := w.(http.Flusher); ok {
 			f.Flush()
 		}
@@ -372,6 +390,11 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 		}
 	case "garbage":
 		if rule.Form == "utf8" || rule.Form == "types" {
+			if done.Body.Len() == 0 {
+				i.restore(rule)
+				forward(w, done, nil)
+				return
+			}
 			write(w, Answer{Status: done.Code, Header: map[string]string{"Content-Type": "application/json"}, Body: string(spoil(done.Body.Bytes(), rule.Form))})
 			return
 		}
@@ -379,6 +402,17 @@ func (i *Injector) befall(w http.ResponseWriter, r *http.Request, body []byte, r
 	case "credential_revoked", "credential_rotated":
 		write(w, i.vendor.Unauthorized)
 	}
+}
+
+// forward passes the vendor's own answer on, with another body.
+func forward(w http.ResponseWriter, rec *httptest.ResponseRecorder, body []byte) {
+	for k, v := range rec.Header() {
+		if k != "Content-Length" {
+			w.Header()[k] = v
+		}
+	}
+	w.WriteHeader(rec.Code)
+	_, _ = w.Write(body) // whoever asked may be gone
 }
 
 func write(w http.ResponseWriter, a Answer) {

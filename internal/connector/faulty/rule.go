@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +21,8 @@ type Rule struct {
 	Fault string `json:"fault"`
 	// Operation is what the vendor calls the call: a GraphQL operation, an
 	// OpenAPI operationId, a JSON-RPC method; for a webhook its topic. A * at
-	// the end matches what begins so; empty matches all.
+	// the end matches what begins so; empty matches all. A GraphQL client names
+	// its operations itself, so a name that none has is not found out.
 	Operation string `json:"operation,omitempty"`
 	// Method and Path match a call by HTTP, for vendors whose calls have no
 	// better name; a * at the end of Path matches what begins so.
@@ -53,6 +53,9 @@ type Rule struct {
 	own   *dice
 }
 
+// keys are what a rule may be given.
+var keys = []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form", "code", "secret"}
+
 // kind says what parameters a fault takes.
 type kind struct {
 	name, does string
@@ -69,8 +72,8 @@ var kinds = []kind{
 	{name: "timeout_after", does: "do it and keep silent for seconds", takes: []string{"seconds"}},
 	{name: "reset", does: "break the connection", takes: []string{"when"}},
 	{name: "commit_delayed", does: "break the connection and do it after seconds", takes: []string{"seconds"}, needs: []string{"seconds"}},
-	{name: "visible_delayed", does: "do it, answer, and hide it from reads for seconds", takes: []string{"seconds"}, needs: []string{"seconds"}},
-	{name: "truncated", does: "do it and send half of the answer"},
+	{name: "visible_delayed", does: "do it, answer, and hide it from reads for seconds, where it can be hidden", takes: []string{"seconds"}, needs: []string{"seconds"}},
+	{name: "truncated", does: "do it and send half of the answer, where there is one"},
 	{name: "html", does: "answer with a page, status 200 by default", takes: []string{"status", "when"}},
 	{name: "huge", does: "answer with more than a client may read", takes: []string{"when"}},
 	{name: "garbage", does: "answer with what is no JSON (form json), no UTF-8 (utf8, after) or of other types (types, after)", takes: []string{"when", "form"}},
@@ -117,7 +120,7 @@ func (r *Refusal) Error() string {
 }
 
 // check refuses what cannot be meant, for a vendor.
-func (r Rule) check(v Vendor) error {
+func (r *Rule) check(v Vendor) error {
 	k, ok := kindOf(r.Fault)
 	if !ok {
 		return &Refusal{Field: "fault", Value: r.Fault, Why: "is no fault", Known: Kinds()}
@@ -164,8 +167,16 @@ func (r Rule) check(v Vendor) error {
 	case k.webhook && (r.Method != "" || r.Path != ""):
 		return &Refusal{Field: "path", Value: r.Method + r.Path, Why: "cannot match a webhook; its topic is its operation"}
 	}
-	if name := strings.TrimSuffix(r.Operation, "*"); !k.webhook && name == r.Operation && name != "" && len(v.Operations) > 0 && !slices.Contains(v.Operations, name) {
-		return &Refusal{Field: "operation", Value: r.Operation, Why: "is no operation of " + v.Name, Known: v.Operations}
+	known, why := v.Operations, "is no operation of "+v.Name
+	switch {
+	case k.webhook:
+		known, why = v.Topics, "is no topic of "+v.Name
+	case r.Fault == "visible_delayed" && v.Hides != nil:
+		known, why = slices.Clone(known), "is no operation of "+v.Name+" that can be hidden from reads"
+		known = slices.DeleteFunc(known, func(name string) bool { return !v.Hides(name, nil) })
+	}
+	if len(known) > 0 && !slices.ContainsFunc(known, func(name string) bool { return like(r.Operation, name) }) {
+		return &Refusal{Field: "operation", Value: r.Operation, Why: why, Known: known}
 	}
 	return nil
 }
@@ -176,10 +187,14 @@ var (
 )
 
 // occasion is what a rule is held against.
-type occasion struct{ operation, method, path string }
+type occasion struct {
+	operation, method, path string
+	hides                   bool // its effect can be hidden from reads
+}
 
-func (r Rule) matches(o occasion) bool {
-	return like(r.Operation, o.operation) && like(r.Path, o.path) && (r.Method == "" || r.Method == o.method)
+func (r *Rule) matches(o occasion) bool {
+	return like(r.Operation, o.operation) && like(r.Path, o.path) && (r.Method == "" || r.Method == o.method) &&
+		(o.hides || r.Fault != "visible_delayed")
 }
 
 // spend counts a firing.
@@ -195,27 +210,68 @@ func like(pattern, s string) bool {
 	return pattern == "" || pattern == s || (open && strings.HasPrefix(s, prefix))
 }
 
-// parse reads one rule or a list of them, strictly.
+// parse reads one rule or a list of them, strictly. It fails with a *Refusal.
 func parse(body []byte) ([]Rule, error) {
-	strict := func(into any) error {
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(into); err != nil {
-			return err
-		}
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return errors.New("there is text after the rule")
-		}
-		return nil
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
+		r, err := parseOne(body)
+		return []Rule{r}, err
 	}
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
-		var many []Rule
-		err := strict(&many)
-		return many, err
+	var list []json.RawMessage
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, unreadable(err)
 	}
-	var one Rule
-	err := strict(&one)
-	return []Rule{one}, err
+	if len(list) == 0 {
+		return nil, &Refusal{Field: "body", Value: "[]", Why: "has no rule", Known: keys}
+	}
+	out := make([]Rule, len(list))
+	for i, raw := range list {
+		var err error
+		if out[i], err = parseOne(raw); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func parseOne(raw []byte) (Rule, error) {
+	var r Rule
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return Rule{}, unreadable(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return Rule{}, &Refusal{Field: "body", Value: string(raw), Why: "is no rule", Known: keys}
+	}
+	var given []string
+	// Unmarshal takes a key twice, and in any case.
+	for dec.More() {
+		var value json.RawMessage
+		token, err := dec.Token()
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		key, _ := token.(string)
+		switch {
+		case err != nil:
+			return Rule{}, unreadable(err)
+		case key == "fired":
+			return Rule{}, &Refusal{Field: key, Value: strings.Trim(string(value), `"`), Why: "is counted and cannot be given", Known: keys}
+		case !slices.Contains(keys, key):
+			return Rule{}, &Refusal{Field: "body", Value: key, Why: "is no key of a rule", Known: keys}
+		case slices.Contains(given, key):
+			return Rule{}, &Refusal{Field: key, Value: strings.Trim(string(value), `"`), Why: "is given twice"}
+		}
+		given = append(given, key)
+	}
+	return r, nil
+}
+
+func unreadable(err error) *Refusal {
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &mistyped) && mistyped.Field != "" {
+		return &Refusal{Field: mistyped.Field, Value: mistyped.Value, Why: "must be of type " + mistyped.Type.String()}
+	}
+	return &Refusal{Field: "body", Why: "is no rule: " + err.Error(), Known: keys}
 }
 
 // control answers the operator.
@@ -229,8 +285,7 @@ func (i *Injector) control(w http.ResponseWriter, r *http.Request, body []byte) 
 	case http.MethodPost:
 		rules, err := parse(body)
 		if err != nil {
-			answer(w, http.StatusBadRequest, &Refusal{Field: "body", Why: "is no rule: " + err.Error(),
-				Known: []string{"fault", "operation", "method", "path", "times", "probability", "seed", "when", "status", "seconds", "copies", "token", "form", "code", "secret"}})
+			answer(w, http.StatusBadRequest, err)
 			return
 		}
 		if err := i.Add(rules...); err != nil {

@@ -18,7 +18,9 @@ func Vendor() faulty.Vendor {
 		panic("shipbobtest: " + err.Error())
 	}
 	v := faulty.Vendor{
-		Name: "ShipBob",
+		Name:   "ShipBob",
+		Topics: []string{topicShipped},
+		Hides:  func(operation string, _ []byte) bool { return operation == "create-order" },
 		Operation: func(r *http.Request, _ []byte) string {
 			if op, _ := c.find(r.Method, r.URL.Path); op != nil {
 				return op.id

@@ -2,10 +2,12 @@ package shipbobtest_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,6 +104,24 @@ func TestACredentialIsRotatedBeforeAnyCall(t *testing.T) {
 		rec := httptest.NewRecorder()
 		if faults.ServeHTTP(rec, r); rec.Code != want {
 			t.Errorf("%q: %d %s", authorization, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestARuleThatCannotFireIsRefusedWithWhatThereIs(t *testing.T) {
+	faults := faulty.New(shipbobtest.Vendor(), 1)
+	defer faults.Close()
+	for _, c := range []struct {
+		rule  faulty.Rule
+		known string
+	}{
+		{faulty.Rule{Fault: "webhook_lost", Operation: "orders/create"}, "order.shipped"},
+		{faulty.Rule{Fault: "error", Operation: "ship-order"}, "create-order"},
+		{faulty.Rule{Fault: "visible_delayed", Seconds: 1, Operation: "get-orders"}, "create-order"},
+	} {
+		var refusal *faulty.Refusal
+		if err := faults.Add(c.rule); !errors.As(err, &refusal) || refusal.Field != "operation" || !slices.Contains(refusal.Known, c.known) {
+			t.Errorf("%s of %s: %v", c.rule.Fault, c.rule.Operation, err)
 		}
 	}
 }

@@ -10,13 +10,18 @@ import (
 	"github.com/waybillhq/waybill/internal/connector/faulty"
 )
 
-var operationName = regexp.MustCompile(`(?:query|mutation)\s+(\w+)`)
+var (
+	operationName = regexp.MustCompile(`(?:query|mutation)\s+(\w+)`)
+	fulfils       = regexp.MustCompile(`\bfulfillmentCreate\b`) // its fulfillment is what the shop can hide
+)
 
 // Vendor tells the fault injector how Shopify names calls and refuses them.
 func Vendor() faulty.Vendor {
 	const header = "X-Shopify-Access-Token"
 	return faulty.Vendor{
-		Name: "Shopify",
+		Name:   "Shopify",
+		Topics: []string{"orders/cancelled", "orders/create", "orders/updated"},
+		Hides:  func(_ string, body []byte) bool { return fulfils.Match(body) },
 		Operation: func(_ *http.Request, body []byte) string {
 			var in struct {
 				Operation string `json:"operationName"`

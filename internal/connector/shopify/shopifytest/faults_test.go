@@ -2,6 +2,7 @@ package shopifytest_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -167,6 +168,28 @@ func TestACredentialIsRotatedBeforeAnyCall(t *testing.T) {
 		if faults.ServeHTTP(rec, r); rec.Code != want {
 			t.Errorf("%q: %d %s", token, rec.Code, rec.Body)
 		}
+	}
+}
+
+func TestOnlyAFulfillmentIsHidden(t *testing.T) {
+	hides := shopifytest.Vendor().Hides
+	for query, want := range map[string]bool{
+		`{"query":"query Orders { orders(first: 1) { nodes { id } } }"}`:                                         false,
+		`{"query":"mutation Ship($f: FulfillmentInput!) { fulfillmentCreate(fulfillment: $f) { __typename } }"}`: true,
+	} {
+		if hides("Any", []byte(query)) != want {
+			t.Errorf("%s: hidden %v", query, !want)
+		}
+	}
+}
+
+func TestARuleForAnUnknownTopicIsRefusedWithTheTopics(t *testing.T) {
+	faults := faulty.New(shopifytest.Vendor(), 1)
+	defer faults.Close()
+	var refusal *faulty.Refusal
+	err := faults.Add(faulty.Rule{Fault: "webhook_lost", Operation: "orders/creat"})
+	if !errors.As(err, &refusal) || refusal.Field != "operation" || refusal.Value != "orders/creat" || !slices.Contains(refusal.Known, "orders/create") {
+		t.Errorf("%v", err)
 	}
 }
 
