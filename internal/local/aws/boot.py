@@ -16,7 +16,7 @@ from ministack.core import lambda_runtime as LR
 from ministack.core.responses import _request_account_id, _request_region, error_response_json, json_response
 from ministack.services import apigateway as A2, cloudwatch as CW, cloudwatch_logs as CL, dynamodb as D, lambda_svc as L, sqs as Q, stepfunctions as SF
 from ministack.services import cloudformation as CF
-from ministack.services.cloudformation import engine as E, provisioners as P
+from ministack.services.cloudformation import engine as E, handlers as CH, provisioners as P
 # ... and it waits 50 ms for log lines after every invocation that logs nothing, 5 ms after one that does.
 LR.Worker._drain_stderr_bounded.__defaults__ = (0.003, 0.001, 0.25)
 # A Go handler that returns a nil BatchItemFailures slice ("batchItemFailures": null) breaks the SQS and stream pollers.
@@ -220,7 +220,9 @@ def parse_nested(body):
     E.validate_template_support(t, E._evaluate_conditions(t, values), params=values)
     return t
 def deploy_nested(logical_id, props, parent, previous_physical_id=None, **k):
-    token = nested.set((parent, props))
+    token = nested.set((parent, props)); root = (CF._stacks.get(parent) or {}).get("StackId")
+    if previous_physical_id is None:
+        previous_physical_id = next((n for n, s in CF._stacks.items() if root and s.get("ParentId") == root and n.startswith(f"{parent}-{logical_id}-") and s["StackStatus"] in STOPPED), None)
     try: return _nested(logical_id, props, parent, previous_physical_id=previous_physical_id, **k)
     except Exception as e:
         own = [s for n, s in CF._stacks.items() if s.get("_parent_stack_name") == parent and (n == previous_physical_id or n.startswith(f"{parent}-{logical_id}-"))]
@@ -259,5 +261,22 @@ IA.extract_iam_action = single
 _tokens = functools.lru_cache(4096)(D._tokenize)
 D._tokenize = lambda expr: list(_tokens(expr))
 D._condition_syntax_error = functools.lru_cache(4096)(D._condition_syntax_error)
+
+# 16. CloudFormation: a stack that failed with DisableRollback is updated from there with DisableRollback, and nested stacks with it; here it can
+#     only be rolled back, and a nested stack that failed would be made a second time.
+STOPPED = ("CREATE_FAILED", "UPDATE_FAILED")
+_change, _none = CH._update_stack, CH._stack_has_no_updates
+def update_stack(params):
+    s = CH._resolve_stack(CH._p(params, "StackName")); was = (s or {}).get("StackStatus")
+    if was not in STOPPED: return _change(params)
+    if CH._p(params, "DisableRollback", "false").lower() != "true":
+        return CH._error("ValidationError", f"This stack is currently in a non-terminal [{was}] state. To update the stack from this state, please use the disable-rollback parameter with update-stack API. To rollback to the last known good state, use the rollback-stack API")
+    s.update(StackStatus="UPDATE_COMPLETE", _stopped=True)
+    try: return _change(params)
+    finally:
+        s.pop("_stopped", None)
+        if s["StackStatus"] == "UPDATE_COMPLETE": s["StackStatus"] = was
+CH._stack_has_no_updates = lambda stack, *a: not stack.pop("_stopped", False) and _none(stack, *a)
+CH._ACTION_HANDLERS["UpdateStack"] = update_stack
 
 if __name__ == "__main__": app.main()

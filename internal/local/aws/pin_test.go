@@ -54,7 +54,7 @@ func TestEveryPackageIsPinnedByHash(t *testing.T) {
 var imports = map[string]string{
 	"app": "app", "LR": "core.lambda_runtime", "A2": "services.apigateway", "CW": "services.cloudwatch", "CL": "services.cloudwatch_logs",
 	"D": "services.dynamodb", "L": "services.lambda_svc", "Q": "services.sqs", "SF": "services.stepfunctions",
-	"CF": "services.cloudformation", "E": "services.cloudformation.engine", "P": "services.cloudformation.provisioners",
+	"CF": "services.cloudformation", "CH": "services.cloudformation.handlers", "E": "services.cloudformation.engine", "P": "services.cloudformation.provisioners",
 }
 
 func TestEveryPrivateNameThatTheCorrectionsTouchExists(t *testing.T) {

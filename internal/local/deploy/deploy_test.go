@@ -12,17 +12,21 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 
 	"github.com/waybillhq/waybill/internal/awsfault"
+	"github.com/waybillhq/waybill/internal/doctor/doctortest"
 	localaws "github.com/waybillhq/waybill/internal/local/aws"
 	"github.com/waybillhq/waybill/internal/local/build"
 	"github.com/waybillhq/waybill/internal/local/deploy"
@@ -208,9 +212,21 @@ func TestAFailureNamesTheResourceInTheNestedStack(t *testing.T) {
 		t.Errorf("no failure names the resource: %v", err)
 	}
 
+	if !strings.Contains(err.Error(), "goes on from there") {
+		t.Errorf("the failure does not say what comes next: %v", err)
+	}
+	made := a.tables(t)
+
+	if _, err := a.deploy(t.Context(), nil); !errors.As(err, &failed) {
+		t.Errorf("deploying the same again: %v, want a FailedError", err)
+	}
 	a.edit(t, "infra/flows.yaml", broken, "")
-	if _, err := a.deploy(t.Context(), nil); err != nil {
+	out, err := a.deploy(t.Context(), nil)
+	if err != nil {
 		t.Fatalf("deploying the corrected template after a creation that failed: %v", err)
+	}
+	if now := a.tables(t); len(made) != 1 || !slices.Equal(now, made) || out["TableName"] != made[0] {
+		t.Errorf("the failed creation made tables %v; there are %v, and the stack has %s", made, now, out["TableName"])
 	}
 	a.edit(t, "infra/flows.yaml", "  Machine:\n    Type", broken+"  Machine:\n    Type")
 	if _, err := a.deploy(t.Context(), nil); !errors.As(err, &failed) || !strings.Contains(fmt.Sprint(failed.Failures), "Broken") {
@@ -218,12 +234,107 @@ func TestAFailureNamesTheResourceInTheNestedStack(t *testing.T) {
 	}
 	a.edit(t, "infra/flows.yaml", broken, "")
 	a.edit(t, "infra/flows.yaml", "Path: /hello", "Path: /hi")
-	out, err := a.deploy(t.Context(), nil)
-	if err != nil {
+	if out, err = a.deploy(t.Context(), nil); err != nil {
 		t.Fatalf("deploying the corrected template after an update that failed: %v", err)
 	}
 	if status, body := a.get(t, out["ApiId"], "/hi"); status != 200 {
 		t.Errorf("the corrected API answers %d %q", status, body)
+	}
+}
+
+// tables are the names of all tables of the account.
+func (a *app) tables(t *testing.T) []string {
+	t.Helper()
+	out, err := dynamodb.NewFromConfig(a.config).ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.TableNames
+}
+
+// Another tool takes a failed creation back, and what is retained has no stack then.
+func TestAStackThatLeftTablesBehindIsNotMadeAnew(t *testing.T) {
+	cfg := localtest.Config(t)
+	client := cloudformation.NewFromConfig(cfg)
+	const table = `  Table:
+    Type: AWS::DynamoDB::Table
+    DeletionPolicy: Retain
+    Properties: {BillingMode: PAY_PER_REQUEST, AttributeDefinitions: [{AttributeName: PK, AttributeType: S}], KeySchema: [{AttributeName: PK, KeyType: HASH}]}
+`
+	create := func(name, resources string) {
+		t.Helper()
+		body := "AWSTemplateFormatVersion: \"2010-09-09\"\nResources:\n" + resources + `  Broken:
+    Type: AWS::SQS::Queue
+` + map[bool]string{true: "    DependsOn: Table\n"}[resources != ""] + `    Properties: {QueueName: "{{resolve:ssm:/not/there}}"}
+`
+		if _, err := client.CreateStack(t.Context(), &cloudformation.CreateStackInput{StackName: &name, TemplateBody: &body}); err != nil {
+			t.Fatal(err)
+		}
+		for status := cfntypes.StackStatusCreateInProgress; status != cfntypes.StackStatusRollbackComplete; {
+			out, err := client.DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: &name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			status = out.Stacks[0].StackStatus
+		}
+	}
+	dir := t.TempDir()
+	template := filepath.Join(dir, "template.yaml")
+	if err := os.WriteFile(template, []byte("AWSTemplateFormatVersion: \"2010-09-09\"\nResources:\n"+table), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, err := deploy.Package(t.Context(), deploy.Options{AWS: cfg, Bucket: "artefacts-" + localtest.Account(), Template: template})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	create("left", table)
+	_, err = deploy.Deploy(t.Context(), cfg, deploy.Stack{Name: "left", TemplateURL: url})
+	var refused *deploy.RefusedError
+	if !errors.As(err, &refused) || len(refused.Kept) != 1 || !strings.Contains(refused.Kept[0], "Table (AWS::DynamoDB::Table) left-Table-") ||
+		!strings.Contains(err.Error(), "aws cloudformation delete-stack --stack-name left") {
+		t.Errorf("got %v, want a refusal that names the table", err)
+	}
+	out, err := client.DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: aws.String("left")})
+	if err != nil || out.Stacks[0].StackStatus != cfntypes.StackStatusRollbackComplete {
+		t.Errorf("the stack was touched: %+v, %v", out, err)
+	}
+
+	create("empty", "")
+	if _, err := deploy.Deploy(t.Context(), cfg, deploy.Stack{Name: "empty", TemplateURL: url}); err != nil {
+		t.Errorf("a stack that has nothing was not made anew: %v", err)
+	}
+}
+
+func TestAStackThatNothingCanBeUpdatedFromIsLeftAsItIs(t *testing.T) {
+	for status, next := range map[string]string{
+		"DELETE_FAILED":          "aws cloudformation delete-stack --stack-name waybill",
+		"ROLLBACK_FAILED":        "aws cloudformation delete-stack --stack-name waybill",
+		"UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name waybill",
+	} {
+		server := doctortest.Start(t, "testdata/leftover", status)
+		_, err := deploy.Deploy(t.Context(), server.Config("eu-central-1"), deploy.Stack{Name: "waybill", TemplateURL: "https://example.com/t"})
+		var refused *deploy.RefusedError
+		if !errors.As(err, &refused) || string(refused.Status) != status || !strings.Contains(err.Error(), next) {
+			t.Errorf("%s: %v", status, err)
+		}
+		if asked := server.Asked(); !slices.Equal(asked, []string{"cloudformation.DescribeStacks"}) {
+			t.Errorf("%s: asked %q", status, asked)
+		}
+	}
+}
+
+// What a nested stack retains is found although the stack that held it is gone.
+func TestWhatANestedStackRetainsIsFound(t *testing.T) {
+	server := doctortest.Start(t, "testdata/leftover", "ROLLBACK_COMPLETE")
+	_, err := deploy.Deploy(t.Context(), server.Config("eu-central-1"), deploy.Stack{Name: "waybill", TemplateURL: "https://example.com/t"})
+	var refused *deploy.RefusedError
+	if !errors.As(err, &refused) || !slices.Equal(refused.Kept, []string{
+		"Data/Documents (AWS::DynamoDB::Table) waybill-Data-1A2B3C4D5E6F7-Documents-0123456789AB", "Data/Key (AWS::KMS::Key) 1234abcd-12ab-34cd-56ef-1234567890ab"}) {
+		t.Errorf("got %v", err)
+	}
+	if slices.Contains(server.Asked(), "cloudformation.DeleteStack") {
+		t.Error("the stack was deleted")
 	}
 }
 

@@ -37,6 +37,9 @@ func (e *FailedError) Error() string {
 	for _, f := range e.Failures {
 		fmt.Fprintf(&b, "\n  %s (%s) %s: %s", f.Resource, f.Type, f.Status, f.Reason)
 	}
+	if stopped(e.Status) {
+		b.WriteString("\nwhat was made until then stays; mend the cause and deploy again, which goes on from there")
+	}
 	return b.String()
 }
 

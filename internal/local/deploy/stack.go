@@ -30,12 +30,12 @@ type Stack struct {
 }
 
 // Deploy creates or updates the stack, waits until that is done and returns the
-// stack's outputs. A stack that is that already is a success. What is left of a
-// creation that failed is deleted first, because nothing can be updated to or
-// from it.
+// stack's outputs. A stack that is that already is a success. What a failed
+// creation made stays, and the next deployment goes on from there. It deletes only
+// a stack that has nothing, and that nothing can be updated from.
 //
 // It fails with a *FailedError when CloudFormation accepted the change and could
-// not make it.
+// not make it, and with a *RefusedError where it would have to delete something.
 func Deploy(ctx context.Context, config aws.Config, s Stack) (map[string]string, error) {
 	d := &deployer{client: cloudformation.NewFromConfig(config), stack: s}
 	if d.stack.Capabilities == nil {
@@ -91,9 +91,11 @@ func (d *deployer) once(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	if current != nil {
-		switch current.StackStatus {
-		case types.StackStatusRollbackComplete, types.StackStatusRollbackFailed, types.StackStatusCreateFailed,
-			types.StackStatusReviewInProgress, types.StackStatusDeleteFailed:
+		empty, err := d.deletable(ctx, current)
+		if err != nil {
+			return nil, err
+		}
+		if empty {
 			if err := d.remove(ctx, current); err != nil {
 				return nil, err
 			}
@@ -103,7 +105,7 @@ func (d *deployer) once(ctx context.Context) (map[string]string, error) {
 	var id string
 	if current == nil {
 		id, err = d.create(ctx)
-	} else if id, err = d.update(ctx); unchanged(err) {
+	} else if id, err = d.update(ctx, current.StackStatus); unchanged(err) {
 		// An update that was sent again may have changed it after all.
 		id, err = *current.StackId, nil
 	}
@@ -120,9 +122,11 @@ func (d *deployer) once(ctx context.Context) (map[string]string, error) {
 	return nil, d.failed(ctx, current)
 }
 
+// create leaves what it made if it fails. Taken back, retained tables would stay
+// without a stack, and each attempt would make others.
 func (d *deployer) create(ctx context.Context) (string, error) {
 	out, err := d.client.CreateStack(ctx, &cloudformation.CreateStackInput{
-		StackName: &d.stack.Name, TemplateURL: &d.stack.TemplateURL,
+		StackName: &d.stack.Name, TemplateURL: &d.stack.TemplateURL, DisableRollback: aws.Bool(true),
 		Parameters: d.parameters(), Capabilities: d.stack.Capabilities, Tags: d.tags(),
 	})
 	if err != nil {
@@ -131,11 +135,15 @@ func (d *deployer) create(ctx context.Context) (string, error) {
 	return *out.StackId, nil
 }
 
-func (d *deployer) update(ctx context.Context) (string, error) {
-	out, err := d.client.UpdateStack(ctx, &cloudformation.UpdateStackInput{
+func (d *deployer) update(ctx context.Context, from types.StackStatus) (string, error) {
+	in := &cloudformation.UpdateStackInput{
 		StackName: &d.stack.Name, TemplateURL: &d.stack.TemplateURL,
 		Parameters: d.parameters(), Capabilities: d.stack.Capabilities, Tags: d.tags(), RollbackConfiguration: d.stack.Rollback,
-	})
+	}
+	if stopped(from) {
+		in.DisableRollback = aws.Bool(true) // CloudFormation takes no other update of it
+	}
+	out, err := d.client.UpdateStack(ctx, in)
 	if err != nil {
 		return "", fmt.Errorf("updating it: %w", err)
 	}
@@ -209,6 +217,11 @@ func (d *deployer) remove(ctx context.Context, s *types.Stack) error {
 
 func busy(s types.StackStatus) bool {
 	return strings.HasSuffix(string(s), "_IN_PROGRESS") && s != types.StackStatusReviewInProgress
+}
+
+// stopped tells whether the last operation failed and left what it had made.
+func stopped(s types.StackStatus) bool {
+	return s == types.StackStatusCreateFailed || s == types.StackStatusUpdateFailed
 }
 
 func outputs(s *types.Stack) map[string]string {
