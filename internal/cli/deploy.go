@@ -116,9 +116,12 @@ func deployTo(ctx context.Context, cfg aws.Config, account, top string, env depl
 	}
 	say("✓ uploaded  %.1f s", time.Since(began).Seconds())
 	began = time.Now()
-	rollback, err := deploy.Rollback(ctx, cfg, env)
+	rollback, note, err := deploy.Rollback(ctx, cfg, env)
 	if err != nil {
 		return nil, err
+	}
+	if note != "" {
+		say("! %s", note)
 	}
 	outputs, err := deploy.Deploy(ctx, cfg, deploy.Stack{Name: env.Stack, TemplateURL: url, Parameters: env.Parameters, Rollback: rollback,
 		Tags: map[string]string{"waybill:partner": env.Parameters["Partner"]}})

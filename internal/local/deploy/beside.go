@@ -83,24 +83,44 @@ func Edge(ctx context.Context, cfg aws.Config, env Environment) (Stack, error) {
 
 // Rollback is what takes an update of the platform's stack back: the composite
 // alarm of the stack beside it. It is nil where the environment does not say, and
-// where nothing stands beside the platform yet.
-func Rollback(ctx context.Context, cfg aws.Config, env Environment) (*types.RollbackConfiguration, error) {
-	switch {
-	case env.RollbackMinutes < 0:
-		return nil, nil
-	case env.RollbackMinutes == 0:
-		return &types.RollbackConfiguration{RollbackTriggers: []types.RollbackTrigger{}}, nil
+// where nothing stands beside the platform yet. AWS fails every update whose trigger
+// is gone; the one that the stack beside it left is taken away, which the note says.
+func Rollback(ctx context.Context, cfg aws.Config, env Environment) (r *types.RollbackConfiguration, note string, err error) {
+	if env.RollbackMinutes == 0 {
+		return &types.RollbackConfiguration{RollbackTriggers: []types.RollbackTrigger{}, MonitoringTimeInMinutes: aws.Int32(0)}, "", nil
 	}
-	beside, err := (&deployer{client: cloudformation.NewFromConfig(cfg)}).find(ctx, besideName(env.Stack))
+	d := &deployer{client: cloudformation.NewFromConfig(cfg)}
+	beside, err := d.find(ctx, besideName(env.Stack))
 	if err != nil {
-		return nil, fmt.Errorf("looking for the alarm beside stack %s: %w", env.Stack, err)
+		return nil, "", fmt.Errorf("looking for the alarm beside stack %s: %w", env.Stack, err)
 	}
-	if beside == nil || outputs(beside)["TroubleAlarm"] == "" {
-		return nil, nil
+	if beside != nil && outputs(beside)["TroubleAlarm"] != "" && !strings.HasPrefix(string(beside.StackStatus), "DELETE_") {
+		if env.RollbackMinutes < 0 {
+			return nil, "", nil
+		}
+		return &types.RollbackConfiguration{MonitoringTimeInMinutes: aws.Int32(int32(env.RollbackMinutes)), RollbackTriggers: []types.RollbackTrigger{
+			{Arn: aws.String(outputs(beside)["TroubleAlarm"]), Type: aws.String("AWS::CloudWatch::CompositeAlarm")}}}, "", nil
 	}
-	minutes := int32(env.RollbackMinutes)
-	return &types.RollbackConfiguration{MonitoringTimeInMinutes: &minutes, RollbackTriggers: []types.RollbackTrigger{
-		{Arn: aws.String(outputs(beside)["TroubleAlarm"]), Type: aws.String("AWS::CloudWatch::CompositeAlarm")}}}, nil
+	platform, err := d.find(ctx, env.Stack)
+	if err != nil {
+		return nil, "", fmt.Errorf("looking for rollback triggers of stack %s: %w", env.Stack, err)
+	}
+	if platform == nil || platform.RollbackConfiguration == nil {
+		return nil, "", nil
+	}
+	had := platform.RollbackConfiguration
+	left := slices.DeleteFunc(slices.Clone(had.RollbackTriggers), func(t types.RollbackTrigger) bool {
+		return strings.HasSuffix(aws.ToString(t.Arn), ":alarm:"+besideName(env.Stack)+"-trouble")
+	})
+	if len(left) == len(had.RollbackTriggers) {
+		return nil, "", nil
+	}
+	r = &types.RollbackConfiguration{RollbackTriggers: left, MonitoringTimeInMinutes: aws.Int32(0)}
+	if len(left) > 0 {
+		r.MonitoringTimeInMinutes = had.MonitoringTimeInMinutes
+	}
+	return r, fmt.Sprintf("stack %s is gone, and with it the alarm that took updates of %s back: its rollback trigger is taken away (deploy with --aws-only region, then again, to have it back)",
+		besideName(env.Stack), env.Stack), nil
 }
 
 // with adds the environment's own parameters, its partner and the partner's tag.

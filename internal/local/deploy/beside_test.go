@@ -79,17 +79,29 @@ func TestAnUpdateIsTakenBackByTheAlarmBesideIfTheEnvironmentSaysSo(t *testing.T)
 		"ten minutes":         {"front", 10, true, 1},
 		"nothing beside it":   {"healthy", 10, false, 0},
 		"no platform, no say": {"nothing", -1, false, 0},
+		"its alarm is gone":   {"orphaned", 10, true, 1},
+		"gone, and not said":  {"orphaned", -1, true, 1},
+		"gone, and never":     {"orphaned", 0, true, 0},
 	} {
 		aws := doctortest.Start(t, "testdata/beside", c.folder)
 		env := acme(nil)
 		env.RollbackMinutes = c.minutes
-		r, err := deploy.Rollback(t.Context(), aws.Config("eu-central-1"), env)
+		r, note, err := deploy.Rollback(t.Context(), aws.Config("eu-central-1"), env)
 		if err != nil || (r != nil) != c.said {
 			t.Errorf("%s: %+v, %v", name, r, err)
 			continue
 		}
 		if r != nil && len(r.RollbackTriggers) != c.triggers {
 			t.Errorf("%s: %+v", name, r)
+		}
+		if c.folder == "orphaned" && c.minutes != 0 {
+			if *r.RollbackTriggers[0].Arn != "arn:aws:cloudwatch:eu-central-1:111122223333:alarm:by-hand" || *r.MonitoringTimeInMinutes != 15 || !strings.Contains(note, "waybill-aws-only is gone") {
+				t.Errorf("%s: %+v, %q", name, r, note)
+			}
+			continue
+		}
+		if note != "" {
+			t.Errorf("%s: %q", name, note)
 		}
 		if c.triggers > 0 && (*r.MonitoringTimeInMinutes != 10 || *r.RollbackTriggers[0].Type != "AWS::CloudWatch::CompositeAlarm") {
 			t.Errorf("%s: %+v", name, r)
