@@ -58,6 +58,24 @@ var needs = map[string][]string{
 		"cloudfront:DeleteDistribution", "cloudfront:TagResource", "cloudfront:ListTagsForResource"},
 }
 
+// beyond are actions that a type needs and that its schema does not list: what
+// API Gateway does in the deployer's name to let the access log in
+// (developerguide/http-api-logging). Like AWS's own policy they are of no resource.
+var beyond = map[string][]string{
+	"AWS::ApiGatewayV2::Stage": {"logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
+		"logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery"},
+}
+
+// passesTo are the services that a type hands a role to.
+var passesTo = map[string]string{
+	"AWS::Lambda::Function":            "lambda.amazonaws.com",
+	"AWS::StepFunctions::StateMachine": "states.amazonaws.com",
+	"AWS::CodeDeploy::DeploymentGroup": "codedeploy.amazonaws.com",
+}
+
+// passedTo is the condition key that a policy narrows iam:PassRole with.
+const passedTo = "iam:PassedToService"
+
 // expands says what the SAM transform makes of its own types.
 var expands = map[string][]string{
 	"AWS::Serverless::Function":     {"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"},
@@ -80,24 +98,86 @@ var besideTypes = []string{
 }
 
 // byCommand are the actions that waybill deploy itself takes, template or not: it
-// opens the bucket, uploads, and has the transform made by a change set.
+// opens the bucket, uploads, has the transform made by a change set, and looks for
+// what a failed creation left.
 var byCommand = []string{
 	"s3:CreateBucket", "s3:ListBucket", "s3:GetObject", "s3:PutObject", "cloudformation:CreateStack", "cloudformation:UpdateStack", "cloudformation:DeleteStack",
-	"cloudformation:DescribeStacks", "cloudformation:DescribeStackEvents", "cloudformation:CreateChangeSet",
+	"cloudformation:DescribeStacks", "cloudformation:DescribeStackEvents", "cloudformation:CreateChangeSet", "cloudformation:ListStackResources",
 }
 
-// actionsFor are the actions that deploying the types needs, sorted.
-func actionsFor(types []string) []string {
-	all := map[string]bool{}
+// byCommandBeside are those that --aws-only takes besides: it asks for the code that
+// is to be deployed gradually.
+var byCommandBeside = []string{"lambda:GetFunctionConfiguration"}
+
+// trial is an action to simulate; of iam:PassRole, for one service.
+type trial struct{ action, service string }
+
+func (t trial) String() string {
+	if t.service == "" {
+		return t.action
+	}
+	return t.action + " to " + t.service
+}
+
+// named are the trials as people read them, sorted.
+func named(trials []trial) []string {
+	var out []string
+	for _, t := range trials {
+		out = append(out, t.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// actionsOf are the actions of trials, each once.
+func actionsOf(trials []trial) []string {
+	var out []string
+	for _, t := range trials {
+		if !slices.Contains(out, t.action) {
+			out = append(out, t.action)
+		}
+	}
+	return out
+}
+
+// trialsFor are the trials of actions that the types need.
+func trialsFor(actions, types []string) []trial {
+	var out []trial
+	for _, a := range slices.Compact(slices.Sorted(slices.Values(actions))) {
+		if a != "iam:PassRole" {
+			out = append(out, trial{action: a})
+			continue
+		}
+		for _, x := range slices.Sorted(maps.Keys(expanded(types))) {
+			if service := passesTo[x]; service != "" {
+				out = append(out, trial{a, service})
+			}
+		}
+	}
+	return out
+}
+
+// expanded are the types that the transform leaves.
+func expanded(types []string) map[string]bool {
+	out := map[string]bool{}
 	for _, t := range types {
 		of, ok := expands[t]
 		if !ok {
 			of = []string{t}
 		}
 		for _, x := range of {
-			for _, a := range needs[x] {
-				all[a] = true
-			}
+			out[x] = true
+		}
+	}
+	return out
+}
+
+// actionsFor are the actions that deploying the types needs, sorted.
+func actionsFor(types []string) []string {
+	all := map[string]bool{}
+	for x := range expanded(types) {
+		for _, a := range append(needs[x][:len(needs[x]):len(needs[x])], beyond[x]...) {
+			all[a] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
@@ -148,6 +228,9 @@ func (e *exam) resource(action string) string {
 		}
 		return arn(service, "event-bus/"+flows+"bus")
 	case "logs":
+		if strings.HasSuffix(verb, "LogDelivery") || strings.HasSuffix(verb, "LogDeliveries") || strings.Contains(verb, "ResourcePolic") {
+			return "*"
+		}
 		return arn(service, "log-group:"+flows+"Log:*")
 	case "iam":
 		if strings.HasSuffix(verb, "Role") || strings.Contains(verb, "RolePolic") || strings.HasSuffix(verb, "AssumeRolePolicy") {

@@ -269,8 +269,20 @@ func TestAStackThatWasWorkedAtByHandIsToldPieceByPiece(t *testing.T) {
 // A condition that the simulation is not told of is no refusal and no permission.
 func TestAPermissionUnderAConditionIsNotKnown(t *testing.T) {
 	r, _ := examined(t, "conditional", Options{Stack: stackName})
-	differs(t, r, map[string]Status{"permissions.deploy": Unknown})
-	if p := finding(t, r, "permissions.deploy"); !slices.Equal(p.Details, []string{"iam:PassRole"}) {
+	differs(t, r, map[string]Status{"permissions.deploy": Unknown, "permissions.aws-only": Unknown})
+	if p := finding(t, r, "permissions.deploy"); !slices.Equal(p.Details, []string{"iam:PassRole to lambda.amazonaws.com", "iam:PassRole to states.amazonaws.com"}) {
+		t.Errorf("permissions: %+v", p)
+	}
+}
+
+// A policy that passes roles to functions alone, as many do, stops the machines;
+// what the access log and the command itself need is easily forgotten.
+func TestAPermissionIsAskedForAsItWillBeUsed(t *testing.T) {
+	r, _ := examined(t, "lambda-only", Options{Stack: stackName})
+	differs(t, r, map[string]Status{"permissions.deploy": Failing})
+	p := finding(t, r, "permissions.deploy")
+	if !slices.Equal(p.Details, []string{"cloudformation:ListStackResources", "iam:PassRole to states.amazonaws.com", "logs:CreateLogDelivery"}) ||
+		!strings.Contains(p.Next, "ContextKeyName=iam:PassedToService,ContextKeyType=string,ContextKeyValues=states.amazonaws.com") {
 		t.Errorf("permissions: %+v", p)
 	}
 }

@@ -24,7 +24,8 @@ import (
 
 // Server answers as AWS did. A case is a folder; what a folder has not, the
 // healthy account answers. An answer is a file SERVICE.Operation.http,
-// or SERVICE.Operation.SUBJECT.http for one table, quota, queue or stack.
+// or SERVICE.Operation.SUBJECT.http for one table, quota, queue or stack. The lists
+// denied.txt and conditional.txt name actions; iam:PassRole>SERVICE is of one service.
 type Server struct {
 	*httptest.Server
 	files   fs.FS
@@ -97,7 +98,7 @@ func (r *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "the request is not signed", http.StatusForbidden)
 		return
 	}
-	operation, subject, actions := read(q, body)
+	operation, subject, actions, service := read(q, body)
 	name := signed[1] + "." + operation
 	r.mu.Lock()
 	r.asked = append(r.asked, name)
@@ -106,7 +107,7 @@ func (r *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		for _, file := range []string{name + "." + subject + ".http", name + ".http"} {
 			raw, err := fs.ReadFile(r.files, folder+"/"+file)
 			if err == nil {
-				r.answer(w, q, raw, actions)
+				r.answer(w, q, raw, actions, service)
 				return
 			}
 		}
@@ -115,13 +116,13 @@ func (r *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 }
 
 // read tells a request's operation, what it is about, and for a simulation the
-// actions in question.
-func read(q *http.Request, body []byte) (operation, subject string, actions []string) {
+// actions in question and the service that a role would be passed to.
+func read(q *http.Request, body []byte) (operation, subject string, actions []string, service string) {
 	if target := q.Header.Get("X-Amz-Target"); target != "" {
 		_, operation, _ = strings.Cut(target, ".")
 		var in struct{ QuotaCode, TableName, QueueUrl string }
 		_ = json.Unmarshal(body, &in) // what has no subject has none of these
-		return operation, in.QuotaCode + in.TableName + in.QueueUrl[strings.LastIndex(in.QueueUrl, "/")+1:], nil
+		return operation, in.QuotaCode + in.TableName + in.QueueUrl[strings.LastIndex(in.QueueUrl, "/")+1:], nil, ""
 	}
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
 		stack := form.Get("StackName")
@@ -131,18 +132,23 @@ func read(q *http.Request, body []byte) (operation, subject string, actions []st
 		for i := 1; form.Has(fmt.Sprintf("ActionNames.member.%d", i)); i++ {
 			actions = append(actions, form.Get(fmt.Sprintf("ActionNames.member.%d", i)))
 		}
-		return form.Get("Action"), stack, actions
+		for i := 1; form.Has(fmt.Sprintf("ContextEntries.member.%d.ContextKeyName", i)); i++ {
+			if entry := fmt.Sprintf("ContextEntries.member.%d.", i); form.Get(entry+"ContextKeyName") == "iam:PassedToService" {
+				service = form.Get(entry + "ContextKeyValues.member.1")
+			}
+		}
+		return form.Get("Action"), stack, actions, service
 	}
 	if strings.HasPrefix(q.URL.Path, "/2015-03-31/functions/") && strings.HasSuffix(q.URL.Path, "/configuration") {
-		return "GetFunctionConfiguration", "", nil
+		return "GetFunctionConfiguration", "", nil, ""
 	}
 	if name, ok := rest[q.Method+" "+q.URL.Path]; ok {
-		return name, "", nil
+		return name, "", nil, ""
 	}
 	if q.Method == http.MethodHead {
-		return "HeadBucket", "", nil
+		return "HeadBucket", "", nil, ""
 	}
-	return q.Method + q.URL.Path, "", nil
+	return q.Method + q.URL.Path, "", nil, ""
 }
 
 // member is the one result of a simulation that the file holds; it stands for
@@ -150,7 +156,7 @@ func read(q *http.Request, body []byte) (operation, subject string, actions []st
 var member = regexp.MustCompile(`(?s)\s*<member>.*?</member>`)
 
 // answer writes a recorded answer.
-func (r *Server) answer(w http.ResponseWriter, q *http.Request, raw []byte, actions []string) {
+func (r *Server) answer(w http.ResponseWriter, q *http.Request, raw []byte, actions []string, service string) {
 	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), q)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotImplemented)
@@ -166,10 +172,13 @@ func (r *Server) answer(w http.ResponseWriter, q *http.Request, raw []byte, acti
 		body = member.ReplaceAllFunc(body, func(one []byte) (all []byte) {
 			for _, a := range actions {
 				x := strings.ReplaceAll(string(one), "ACTION", a)
-				if slices.Contains(r.lines("denied.txt"), a) {
+				in := func(list string) bool {
+					return slices.ContainsFunc(r.lines(list), func(l string) bool { return l == a || l == a+">"+service })
+				}
+				if in("denied.txt") {
 					x = strings.ReplaceAll(x, "allowed", "implicitDeny")
 				}
-				if slices.Contains(r.lines("conditional.txt"), a) {
+				if in("conditional.txt") {
 					x = strings.ReplaceAll(strings.ReplaceAll(x, "allowed", "implicitDeny"), "<MissingContextValues/>",
 						"<MissingContextValues><member>aws:PrincipalTag/team</member></MissingContextValues>")
 				}
