@@ -36,6 +36,10 @@ func (e *exam) identify(ctx context.Context) (Finding, *Finding) {
 		}
 		return Finding{}, &f
 	}
+	if aws.ToString(out.Account) == "" || aws.ToString(out.Arn) == "" {
+		return Finding{}, &Finding{Check: "credentials", Status: Unknown, Value: "not known: the answer to sts:GetCallerIdentity names no account or no caller",
+			Want: wantCaller, Next: "see whether something else than AWS answers (a proxy, AWS_ENDPOINT_URL), then " + e.again(), Class: Other}
+	}
 	e.account, e.caller, e.partition = aws.ToString(out.Account), aws.ToString(out.Arn), "aws"
 	if a, err := arn.Parse(e.caller); err == nil {
 		e.partition = a.Partition

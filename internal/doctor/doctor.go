@@ -157,17 +157,23 @@ func (e *exam) run(ctx context.Context, checks []check) []Finding {
 	return all
 }
 
-// unasked are the findings of checks that were not made, because something
-// before them failed.
+// mend is what makes the rest askable.
+const mend = "mend what fails above and run waybill doctor again"
+
+// unasked are the findings of all checks, because something before them failed.
 func (e *exam) unasked() []Finding {
 	checks := accountChecks
 	if e.stackName != "" {
 		checks = append(append(checks[:len(checks):len(checks)], check{name: "stack"}), stackChecks...)
 	}
+	return notAsked(checks, mend)
+}
+
+// notAsked are the findings of checks that were not made.
+func notAsked(checks []check, next string) []Finding {
 	var out []Finding
 	for _, c := range checks {
-		out = append(out, Finding{Check: c.name, Status: Unknown, Value: "not asked", Want: "an account to ask",
-			Next: "mend what fails above and run waybill doctor again", Class: NotAsked})
+		out = append(out, Finding{Check: c.name, Status: Unknown, Value: "not asked", Want: "an account and a stack to ask", Next: next, Class: NotAsked})
 	}
 	return out
 }

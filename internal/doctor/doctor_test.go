@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -284,6 +286,99 @@ func TestAPermissionIsAskedForAsItWillBeUsed(t *testing.T) {
 	if !slices.Equal(p.Details, []string{"cloudformation:ListStackResources", "iam:PassRole to states.amazonaws.com", "logs:CreateLogDelivery"}) ||
 		!strings.Contains(p.Next, "ContextKeyName=iam:PassedToService,ContextKeyType=string,ContextKeyValues=states.amazonaws.com") {
 		t.Errorf("permissions: %+v", p)
+	}
+}
+
+// ofStack are the checks that a stack is needed for.
+func ofStack() map[string]Status {
+	out := map[string]Status{}
+	for _, c := range stackChecks {
+		out[c.name] = Unknown
+	}
+	return out
+}
+
+// What a stack that cannot be seen would be asked is in the report.
+func TestWithoutAListOfStacksTheirChecksAreSaidNotToBeMade(t *testing.T) {
+	r, _ := examined(t, "unlisted", Options{Stack: stackName})
+	want := ofStack()
+	want["stack"], want["quota.stacks"] = Unknown, Unknown
+	differs(t, r, want)
+	if f := finding(t, r, "table"); f.Class != NotAsked || f.Value != "not asked" {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestWhatAWSDoesNotSayIsNotKnown(t *testing.T) {
+	r, _ := examined(t, "unsaid", Options{Stack: stackName})
+	differs(t, r, map[string]Status{"lambda.concurrency": Unknown, "lambda.code": Unknown})
+	r, rec := examined(t, "nameless", Options{Stack: stackName})
+	if f := finding(t, r, "credentials"); f.Status != Unknown || f.Class != Other || r.Healthy() || !slices.Equal(rec.Asked(), []string{"sts.GetCallerIdentity"}) {
+		t.Errorf("%+v, asked %q", f, rec.Asked())
+	}
+}
+
+// Each status of a stack has its own next step, which waybill deploy also takes.
+func TestAStackIsToldByWhatItsStatusMeans(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "healthy"), os.DirFS("testdata/healthy")); err != nil {
+		t.Fatal(err)
+	}
+	const file = "cloudformation.DescribeStacks.http"
+	raw, err := os.ReadFile(filepath.Join(dir, "healthy", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A stack that was never complete has no outputs.
+	bare := regexp.MustCompile(`(?s)<Outputs>.*</Outputs>`).ReplaceAllString(string(raw), "")
+	for status, c := range map[string]struct {
+		bare   bool
+		judged Status
+		value  string
+		next   string
+	}{
+		"CREATE_IN_PROGRESS":                  {true, Warning, "its first deployment is under way", "aws cloudformation wait stack-create-complete --stack-name waybill"},
+		"REVIEW_IN_PROGRESS":                  {true, Warning, "nothing was made yet", "waybill deploy, which begins anew, or aws cloudformation list-change-sets"},
+		"ROLLBACK_IN_PROGRESS":                {true, Failing, "is being taken back", "until it is ROLLBACK_COMPLETE: aws cloudformation describe-stacks"},
+		"ROLLBACK_COMPLETE":                   {true, Failing, "was taken back", "waybill deploy, which begins anew, or names what the creation left"},
+		"ROLLBACK_FAILED":                     {true, Failing, "could not be taken back", "aws cloudformation delete-stack"},
+		"CREATE_FAILED":                       {true, Failing, "what was made before the failure stays", "waybill deploy, which goes on from there"},
+		"DELETE_IN_PROGRESS":                  {false, Failing, "it is being deleted", "aws cloudformation wait stack-delete-complete"},
+		"DELETE_FAILED":                       {false, Failing, "can only be deleted", "begins with empty ones"},
+		"UPDATE_FAILED":                       {false, Failing, "stays", "goes on from there"},
+		"UPDATE_IN_PROGRESS":                  {false, Warning, "an update is under way", "aws cloudformation wait stack-update-complete"},
+		"UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": {false, Warning, "an update is under way", "aws cloudformation wait stack-update-complete"},
+		"UPDATE_ROLLBACK_IN_PROGRESS":         {false, Warning, "is being taken back", "aws cloudformation wait stack-rollback-complete"},
+		"UPDATE_ROLLBACK_COMPLETE":            {false, Warning, "UPDATE_ROLLBACK_COMPLETE", "the version before runs"},
+		"UPDATE_ROLLBACK_FAILED":              {false, Failing, "UPDATE_ROLLBACK_FAILED", "continue-update-rollback"},
+		"CREATE_COMPLETE":                     {true, Failing, "it is another template's", "give the platform's to --stack"},
+	} {
+		text := string(raw)
+		if c.bare {
+			text = bare
+		}
+		text = strings.Replace(text, "UPDATE_COMPLETE", status, 1)
+		if err := os.MkdirAll(filepath.Join(dir, status), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, status, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := Examine(t.Context(), doctortest.Start(t, dir, status).Config("eu-central-1"), Options{Stack: stackName})
+		sound(t, r)
+		want := map[string]Status{}
+		if c.bare {
+			want = ofStack()
+		}
+		want["stack"] = c.judged
+		differs(t, r, want)
+		f := finding(t, r, "stack")
+		if !strings.HasPrefix(f.Value, status) || !strings.Contains(f.Value, c.value) || !strings.Contains(f.Next, c.next) {
+			t.Errorf("%s: %+v", status, f)
+		}
+		if strings.Contains(f.Value, "another template") && status != "CREATE_COMPLETE" {
+			t.Errorf("%s is taken for another template's", status)
+		}
 	}
 }
 

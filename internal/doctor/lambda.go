@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 )
 
 const (
@@ -29,14 +28,37 @@ func (e *exam) lambda(ctx context.Context) []Finding {
 		const action = "lambda:GetAccountSettings"
 		return []Finding{e.unseen(name, want, action, err), e.unseen(code.Check, code.Want, action, err)}
 	}
-	if out.AccountLimit == nil {
-		out.AccountLimit = &types.AccountLimit{}
+	unsaid := func(f Finding) Finding {
+		f.Status, f.Value, f.Next, f.Class = Unknown, "not known: AWS did not say", e.again(), Other
+		return f
 	}
-	limit, free := out.AccountLimit.ConcurrentExecutions, int32(0)
-	if out.AccountLimit.UnreservedConcurrentExecutions != nil {
-		free = *out.AccountLimit.UnreservedConcurrentExecutions
+	f := Finding{Check: name, Status: OK, Want: want}
+	all := out.AccountLimit
+	if all == nil {
+		return []Finding{unsaid(f), unsaid(code)}
 	}
-	f := Finding{Check: name, Status: OK, Value: fmt.Sprintf("%d concurrent executions, %d unreserved", limit, free), Want: want}
+	limit := all.ConcurrentExecutions
+	if limit == 0 || all.UnreservedConcurrentExecutions == nil {
+		f = unsaid(f)
+	} else {
+		f = e.concurrency(f, limit, *all.UnreservedConcurrentExecutions)
+	}
+	if out.AccountUsage == nil || all.TotalCodeSize == 0 {
+		return []Finding{f, unsaid(code)}
+	}
+	used := out.AccountUsage.TotalCodeSize
+	code.Value = fmt.Sprintf("%d of %d MiB taken", used>>20, all.TotalCodeSize>>20)
+	if used > all.TotalCodeSize/100*80 {
+		code.Status = Warning
+		code.Next = "delete old versions (" + e.command("aws lambda list-versions-by-function --function-name NAME") + "), or " +
+			e.command("aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-2ACBD22F --desired-value 150")
+	}
+	return []Finding{f, code}
+}
+
+// concurrency judges how many functions may run at once.
+func (e *exam) concurrency(f Finding, limit, free int32) Finding {
+	f.Value = fmt.Sprintf("%d concurrent executions, %d unreserved", limit, free)
 	more := e.command("aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value %d", enough)
 	switch {
 	case limit < least:
@@ -47,16 +69,5 @@ func (e *exam) lambda(ctx context.Context) []Finding {
 	case limit < enough:
 		f.Status, f.Next = Warning, more
 	}
-	if out.AccountUsage == nil || out.AccountLimit.TotalCodeSize == 0 {
-		code.Status, code.Value, code.Next, code.Class = Unknown, "not known: AWS did not say", e.again(), Other
-		return []Finding{f, code}
-	}
-	used, all := out.AccountUsage.TotalCodeSize, out.AccountLimit.TotalCodeSize
-	code.Value = fmt.Sprintf("%d of %d MiB taken", used>>20, all>>20)
-	if used > all/100*80 {
-		code.Status = Warning
-		code.Next = "delete old versions (" + e.command("aws lambda list-versions-by-function --function-name NAME") + "), or " +
-			e.command("aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-2ACBD22F --desired-value 150")
-	}
-	return []Finding{f, code}
+	return f
 }
