@@ -16,6 +16,7 @@ type optional struct {
 	Type           string         `yaml:"Type"`
 	Condition      string         `yaml:"Condition"`
 	DeletionPolicy string         `yaml:"DeletionPolicy"`
+	ReplacePolicy  string         `yaml:"UpdateReplacePolicy"`
 	UpdatePolicy   map[string]any `yaml:"UpdatePolicy"`
 	Properties     map[string]any `yaml:"Properties"`
 }
@@ -110,6 +111,13 @@ func besideViolations(s awsOnly) (out []string) {
 			}
 			if p["ManagedPolicyArns"] != nil {
 				add(name, "a role says itself what it may")
+			}
+		case "AWS::Lambda::Version":
+			if r.DeletionPolicy != "Delete" {
+				add(name, "a version that an update published goes when it is taken back, or the next cannot publish it")
+			}
+			if r.ReplacePolicy != "Retain" {
+				add(name, "the version before stays")
 			}
 		case "AWS::Lambda::Alias":
 			if r.UpdatePolicy["CodeDeployLambdaAliasUpdate"] == nil {
@@ -272,6 +280,8 @@ func TestTheLawsOfWhatIsOnlyOnAWSCatchAViolation(t *testing.T) {
 		"a name of its own":                     `{Conditions: {X: true}, Resources: {A: {Type: "AWS::ApiGatewayV2::Api", Condition: X, Properties: {Name: front}}}}`,
 		"a role for everybody":                  `{Conditions: {X: true}, Resources: {A: {Type: "AWS::IAM::Role", Condition: X, Properties: {AssumeRolePolicyDocument: {Statement: [{Effect: Allow, Action: "sts:AssumeRole", Principal: "*"}]}}}}}`,
 		"a role by a managed policy":            `{Conditions: {X: true}, Resources: {A: {Type: "AWS::IAM::Role", Condition: X, Properties: {ManagedPolicyArns: [x]}}}}`,
+		"a version that outlives its rollback":  `{Conditions: {X: true}, Resources: {A: {Type: "AWS::Lambda::Version", Condition: X, DeletionPolicy: Retain, UpdateReplacePolicy: Retain, Properties: {}}}}`,
+		"a version that goes with the next":     `{Conditions: {X: true}, Resources: {A: {Type: "AWS::Lambda::Version", Condition: X, DeletionPolicy: Delete, Properties: {}}}}`,
 		"an alias that jumps":                   `{Conditions: {X: true}, Resources: {A: {Type: "AWS::Lambda::Alias", Condition: X, Properties: {}}}}`,
 		"a deployment that nothing takes back":  `{Conditions: {X: true}, Resources: {A: {Type: "AWS::CodeDeploy::DeploymentGroup", Condition: X, Properties: {}}}}`,
 		"a firewall for a region":               `{Conditions: {X: true}, Resources: {A: {Type: "AWS::WAFv2::WebACL", Condition: X, Properties: {Scope: REGIONAL}}}}`,
