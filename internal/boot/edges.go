@@ -41,13 +41,14 @@ func Webhook(p *Platform, r *hook.Receiver) func(context.Context, events.APIGate
 	}
 }
 
-// Metric writes a number in CloudWatch's embedded metric format.
+// Metric writes a number in CloudWatch's embedded metric format. The stack is a
+// dimension, so that of two in one account neither sets off the other's alarms.
 func (p *Platform) Metric(function, name, unit string, value float64, more ...any) {
 	line := map[string]any{
 		"_aws": map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": []any{map[string]any{
-			"Namespace": "Waybill", "Dimensions": [][]string{{"Function"}}, "Metrics": []any{map[string]string{"Name": name, "Unit": unit}},
+			"Namespace": "Waybill", "Dimensions": [][]string{{"Function", "Stack"}}, "Metrics": []any{map[string]string{"Name": name, "Unit": unit}},
 		}}},
-		"Function": function, name: value,
+		"Function": function, "Stack": p.Env("STACK"), name: value,
 	}
 	for i := 0; i+1 < len(more); i += 2 {
 		line[fmt.Sprint(more[i])] = more[i+1]

@@ -102,6 +102,10 @@ func violations(s stack) (out []string) {
 			out = append(out, sourceViolations(s, name)...)
 		case "AWS::Serverless::StateMachine":
 			out = append(out, machineViolations(s, name)...)
+		case "AWS::CloudWatch::Alarm":
+			if namespace, _ := p["Namespace"].(string); !strings.HasPrefix(namespace, "AWS/") && p["Metrics"] == nil && !slices.Contains(texts(p["Dimensions"]), "AWS::StackName") {
+				add(name, "an alarm of our own metric is of one stack")
+			}
 		case "AWS::Scheduler::Schedule":
 			target, _ := p["Target"].(map[string]any)
 			if target["RetryPolicy"] == nil || target["DeadLetterConfig"] == nil {
@@ -265,6 +269,7 @@ func TestTheLawsCatchAViolation(t *testing.T) {
 		"a role for everything":               `Resources: {A: {Type: "AWS::IAM::ManagedPolicy", Properties: {PolicyDocument: {Statement: [{Effect: Allow, Action: ["s3:GetObject"], Resource: "*"}]}}}}`,
 		"a role with a wildcard":              `Resources: {A: {Type: "AWS::IAM::ManagedPolicy", Properties: {PolicyDocument: {Statement: [{Effect: Allow, Action: ["s3:*"], Resource: "x"}]}}}}`,
 		"a function under another name":       `Resources: {OrderIntake: {Type: "AWS::Serverless::Function", Properties: {CodeUri: ../functions/intake, LoggingConfig: {}}}}`,
+		"an alarm of every stack":             `Resources: {A: {Type: "AWS::CloudWatch::Alarm", Properties: {Namespace: Ours, Dimensions: [{Name: Function, Value: order-reconcile}]}}}`,
 		"a schedule without retry":            `Resources: {A: {Type: "AWS::Events::Rule", Properties: {Targets: [{Id: x}]}}}`,
 		"a scheduler's without retry":         `Resources: {A: {Type: "AWS::Scheduler::Schedule", Properties: {Target: {DeadLetterConfig: {}}}}}`,
 	} {
