@@ -147,7 +147,7 @@ func TestAnEnvironmentSaysWhatStandsBesideIt(t *testing.T) {
 	for text, says := range map[string]string{
 		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nrollback_minutes = 999":                                       "rollback_minutes must be a number from 0 to 180",
 		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nrollback_minutes = 10\nparameter_overrides = \"RateLimit=5\"": "",
-		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nparameter_overrides = \"RateLimit\"":                          `acme.aws_only.parameters.parameter_overrides: "RateLimit" is no Key=Value`,
+		"[acme.deploy.parameters]\nstack_name = \"s\"\n[acme.aws_only.parameters]\nparameter_overrides = \"RateLimit\"":                          `line 4: acme.aws_only.parameters.parameter_overrides has "RateLimit", which is no Key=Value`,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
