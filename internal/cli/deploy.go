@@ -123,7 +123,7 @@ func deployTo(ctx context.Context, cfg aws.Config, account, top string, env depl
 	if note != "" {
 		say("! %s", note)
 	}
-	outputs, err := deploy.Deploy(ctx, cfg, deploy.Stack{Name: env.Stack, TemplateURL: url, Parameters: env.Parameters, Rollback: rollback,
+	outputs, err := deploy.Deploy(ctx, cfg, deploy.Stack{Name: env.Stack, TemplateURL: url, Parameters: env.Parameters, Rollback: rollback, Profile: env.Profile,
 		Tags: map[string]string{"waybill:partner": env.Parameters["Partner"]}})
 	if err != nil {
 		return nil, err

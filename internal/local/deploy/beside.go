@@ -123,8 +123,10 @@ func Rollback(ctx context.Context, cfg aws.Config, env Environment) (r *types.Ro
 		besideName(env.Stack), env.Stack), nil
 }
 
-// with adds the environment's own parameters, its partner and the partner's tag.
+// with adds the environment's own parameters, its profile, its partner and the
+// partner's tag.
 func (s Stack) with(env Environment) Stack {
+	s.Profile = env.Profile
 	if p := env.Parameters["Partner"]; p != "" {
 		s.Parameters["Partner"] = p
 		s.Tags = map[string]string{"waybill:partner": p}

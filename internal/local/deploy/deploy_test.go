@@ -313,7 +313,8 @@ func TestAStackThatNothingCanBeUpdatedFromIsLeftAsItIs(t *testing.T) {
 		"UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name waybill",
 	} {
 		server := doctortest.Start(t, "testdata/leftover", status)
-		_, err := deploy.Deploy(t.Context(), server.Config("eu-central-1"), deploy.Stack{Name: "waybill", TemplateURL: "https://example.com/t"})
+		_, err := deploy.Deploy(t.Context(), server.Config("eu-central-1"), deploy.Stack{Name: "waybill", TemplateURL: "https://example.com/t", Profile: "acme"})
+		next += " --region eu-central-1 --profile acme --endpoint-url " + server.URL
 		var refused *deploy.RefusedError
 		if !errors.As(err, &refused) || string(refused.Status) != status || !strings.Contains(err.Error(), next) {
 			t.Errorf("%s: %v", status, err)

@@ -33,12 +33,28 @@ func (e *RefusedError) Error() string {
 	return b.String() + "\nnext: " + e.Next
 }
 
+// where completes a command, so that it is of the same account, region and AWS: a
+// stack of that name may stand elsewhere too.
+func where(config aws.Config, profile string) (out string) {
+	if config.Region != "" {
+		out += " --region " + config.Region
+	}
+	if profile != "" {
+		out += " --profile " + profile
+	}
+	if at := aws.ToString(config.BaseEndpoint); at != "" {
+		out += " --endpoint-url " + at
+	}
+	return out
+}
+
 // deletable tells whether a stack can only be made anew and has nothing to lose.
 // Where it has, or where that cannot be told, it refuses.
 func (d *deployer) deletable(ctx context.Context, s *types.Stack) (bool, error) {
-	name := d.stack.Name
-	events := "aws cloudformation describe-stack-events --stack-name " + name
-	remove := "aws cloudformation delete-stack --stack-name " + name
+	on := func(verb string) string {
+		return "aws cloudformation " + verb + " --stack-name " + d.stack.Name + d.where
+	}
+	events, remove := on("describe-stack-events"), on("delete-stack")
 	switch s.StackStatus {
 	case types.StackStatusReviewInProgress: // of a change set that was never executed
 		return true, nil
@@ -56,8 +72,7 @@ func (d *deployer) deletable(ctx context.Context, s *types.Stack) (bool, error) 
 		return false, &RefusedError{s.StackStatus, nil, "somebody began to delete it, and it can only be deleted: " + events +
 			"; mend the cause, then " + remove + ". Its tables, bucket and key outlive it; a stack that is deployed afterwards begins with empty ones"}
 	case types.StackStatusUpdateRollbackFailed:
-		return false, &RefusedError{s.StackStatus, nil, events + "; mend the cause, then aws cloudformation continue-update-rollback --stack-name " +
-			name + ", and deploy again"}
+		return false, &RefusedError{s.StackStatus, nil, events + "; mend the cause, then " + on("continue-update-rollback") + ", and deploy again"}
 	}
 	return false, nil
 }

@@ -27,6 +27,8 @@ type Stack struct {
 	Tags         map[string]string
 	// Rollback takes an update back that sets an alarm off; nil leaves it as it was.
 	Rollback *types.RollbackConfiguration
+	// Profile is named in the commands that a refusal advises; it may be empty.
+	Profile string
 }
 
 // Deploy creates or updates the stack, waits until that is done and returns the
@@ -37,7 +39,7 @@ type Stack struct {
 // It fails with a *FailedError when CloudFormation accepted the change and could
 // not make it, and with a *RefusedError where it would have to delete something.
 func Deploy(ctx context.Context, config aws.Config, s Stack) (map[string]string, error) {
-	d := &deployer{client: cloudformation.NewFromConfig(config), stack: s}
+	d := &deployer{client: cloudformation.NewFromConfig(config), stack: s, where: where(config, s.Profile)}
 	if d.stack.Capabilities == nil {
 		d.stack.Capabilities = []types.Capability{types.CapabilityCapabilityIam, types.CapabilityCapabilityAutoExpand}
 	}
@@ -65,6 +67,7 @@ func Delete(ctx context.Context, config aws.Config, name string) error {
 type deployer struct {
 	client *cloudformation.Client
 	stack  Stack
+	where  string // completes a command of AWS's
 }
 
 // deploy begins again where the stack came to exist after it was looked for:
