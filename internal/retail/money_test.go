@@ -4,7 +4,9 @@ import (
 	"errors"
 	"math"
 	"math/big"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -132,5 +134,83 @@ func TestTiesOfTheRemainderGoToTheEarlierLine(t *testing.T) {
 	got := Allocate(100, []int64{1, 1, 1})
 	if got[0] != 34 || got[1] != 33 || got[2] != 33 {
 		t.Errorf("parts = %v", got)
+	}
+}
+
+// allocated is what Allocate means, unit by unit: each that is left goes to the
+// largest remainder of then.
+func allocated(total int64, weights []int64) []int64 {
+	sum := new(big.Int)
+	for _, w := range weights {
+		sum.Add(sum, big.NewInt(w))
+	}
+	even := sum.Sign() == 0
+	if even {
+		sum.SetInt64(int64(len(weights)))
+	}
+	left, sign := total, int64(1)
+	if total < 0 {
+		left, sign = -total, -1
+	}
+	whole := big.NewInt(left)
+	parts, rem := make([]int64, len(weights)), make([]*big.Int, len(weights))
+	for i, w := range weights {
+		if even {
+			w = 1
+		}
+		q, r := new(big.Int).QuoRem(new(big.Int).Mul(whole, big.NewInt(w)), sum, new(big.Int))
+		parts[i], rem[i] = q.Int64(), r
+		left -= parts[i]
+	}
+	for ; left > 0; left-- {
+		best := 0
+		for i := range rem {
+			if rem[i].Cmp(rem[best]) > 0 {
+				best = i
+			}
+		}
+		parts[best]++
+		rem[best] = big.NewInt(-1)
+	}
+	for i := range parts {
+		parts[i] *= sign
+	}
+	return parts
+}
+
+func TestEveryUnitGoesToTheLargestRemainderOfThen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total := rapid.OneOf(rapid.Int64Range(-200, 200), rapid.Int64Range(-math.MaxInt64, math.MaxInt64)).Draw(t, "total")
+		weights := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(0, 5), rapid.Int64Range(0, math.MaxInt64)), 1, 60).Draw(t, "weights")
+		if got, want := Allocate(total, weights), allocated(total, weights); !slices.Equal(got, want) {
+			t.Fatalf("%d over %v becomes %v, want %v", total, weights, got, want)
+		}
+	})
+}
+
+func TestAnOrderOfManyLinesIsAllocatedInOnePass(t *testing.T) {
+	weights := make([]int64, 200_000)
+	for i := range weights {
+		weights[i] = int64(i%7 + 1)
+	}
+	started := time.Now()
+	parts := Allocate(199_999, weights)
+	if took := time.Since(started); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+	var sum int64
+	for _, p := range parts {
+		sum += p
+	}
+	if sum != 199_999 {
+		t.Errorf("parts sum to %d", sum)
+	}
+}
+
+func TestAGuilderReplacedByAnotherIsStillRead(t *testing.T) {
+	for _, c := range []Currency{"ANG", "XCG"} {
+		if got, err := ParseMoney("1.50", c); err != nil || got.Amount != 150 {
+			t.Errorf("%s: %v, %v", c, got, err)
+		}
 	}
 }
