@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/egress"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -173,8 +172,7 @@ func (c *Connector) get(ctx context.Context, r *http.Request, into any) error {
 	if res.Status != http.StatusOK {
 		return refused(res, r.URL.Path)
 	}
-	// encoding/json would let broken UTF-8 pass with its bytes replaced.
-	if err := json.Unmarshal(res.Body, into); err != nil || !utf8.Valid(res.Body) {
+	if err := unmarshal(res.Body, into); err != nil {
 		return fault.New(fault.Retryable, fault.Connectivity, "%s answered %s with something that is not the documented JSON", r.URL.Host, r.URL.Path)
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/internal/effect"
 	"github.com/waybillhq/waybill/internal/egress"
@@ -116,7 +115,7 @@ func (c *Connector) Release(ctx context.Context, p effect.Permit, rel retail.Rel
 // outcome unknown, so that the ledger reads it back by reference.
 func created(res *egress.Response, reference string) (effect.Receipt, error) {
 	var o orderView
-	if err := json.Unmarshal(res.Body, &o); err != nil || o.ID == "" || !utf8.Valid(res.Body) {
+	if err := unmarshal(res.Body, &o); err != nil || o.ID == "" {
 		return effect.Receipt{}, fault.New(fault.Retryable, fault.OutcomeUnknown, "ShipBob accepted the order but its answer has no readable id").OutcomeUnknown()
 	}
 	if o.ReferenceID != "" && o.ReferenceID != reference {

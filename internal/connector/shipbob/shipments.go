@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,8 +28,8 @@ type shipmentView struct {
 	ReferenceID loose             `json:"reference_id"`
 	ShipOption  string            `json:"ship_option"`
 	Status      string            `json:"status"`
-	ActualDate  string            `json:"actual_fulfillment_date"`
-	LastUpdate  string            `json:"last_update_at"`
+	ActualDate  moment            `json:"actual_fulfillment_date"`
+	LastUpdate  moment            `json:"last_update_at"`
 	Tracking    trackingView      `json:"tracking"`
 	Products    []shipmentProduct `json:"products"`
 }
@@ -38,7 +40,7 @@ type trackingView struct {
 	Number         loose  `json:"tracking_number"`
 	ProNumber      loose  `json:"pro_number"`
 	URL            string `json:"tracking_url"`
-	ShippingDate   string `json:"shipping_date"`
+	ShippingDate   moment `json:"shipping_date"`
 }
 
 type shipmentProduct struct {
@@ -58,19 +60,38 @@ type scalar string
 
 func (s *scalar) UnmarshalJSON(b []byte) error { *s = scalar(b); return nil }
 
-// loose is a text that may be written as a number: its digits.
+// loose is a text that may be written as a number: its digits. A number with
+// a sign, a fraction or an exponent is refused: what wrote it did arithmetic on
+// a name, and its digits are lost.
 type loose string
 
 func (l *loose) UnmarshalJSON(b []byte) error {
+	var s string
 	if n := len(b); n > 0 && (b[0] == '-' || b[0] >= '0' && b[0] <= '9') {
-		*l = loose(b)
-		return nil
+		s = string(b)
+		if strings.Trim(s, "0123456789") != "" {
+			return &json.UnmarshalTypeError{Value: "number", Type: reflect.TypeFor[loose]()}
+		}
+	} else if err := json.Unmarshal(b, &s); err != nil {
+		return err
 	}
+	*l = loose(s)
+	return nil
+}
+
+// moment is a time as it is written, and empty where there is none. .NET writes
+// its smallest, of the year 1, with or without an offset, for none.
+type moment string
+
+func (m *moment) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	*l = loose(s)
+	if strings.HasPrefix(s, "000") {
+		s = ""
+	}
+	*m = moment(s)
 	return nil
 }
 
@@ -80,18 +101,44 @@ func (s scalar) quantity() (int64, bool) {
 	return n, err == nil && -maxQuantity <= n && n <= maxQuantity
 }
 
-// shipped reports whether the parcel has left the platform's reach. A label
-// is printed in the states LabeledCreated and Completed; in a state that says
-// nothing about it (or that this version does not know), a tracking number
-// together with a date of fulfilment does.
-func (s shipmentView) shipped() bool {
-	switch s.Status {
-	case "Cancelled":
-		return false
-	case "Completed", "LabeledCreated":
-		return true
+// whereabouts is what a shipment's document says of where the parcel is.
+type whereabouts int
+
+const (
+	inside  whereabouts = iota // in the warehouse, or never to leave it
+	left                       // out of the platform's reach
+	unclear                    // people must find out
+)
+
+// statuses is Orders.OrderStatusEnum in lower case, and the other spelling of
+// its one word that has two: what a status says by itself. unclear are those
+// that say nothing of it.
+var statuses = map[string]whereabouts{
+	"completed": left, "labeledcreated": left, // a label is printed
+	"cancelled": inside, "canceled": inside,
+	"": unclear, "none": unclear, "processing": unclear, "exception": unclear, "onhold": unclear, "cleansweeped": unclear, "importreview": unclear,
+}
+
+// where judges by the status, and where that says nothing by what only a
+// parcel that was packed has: a date of fulfilment, and a tracking number,
+// which may be assigned early. A status of a later version may mean that the
+// parcel left or that it came back. To believe either would tell a shopper of a
+// parcel that never comes, or lose one in silence, so from the date on it is
+// for people.
+func (s shipmentView) where() whereabouts {
+	says, known := statuses[strings.ToLower(s.Status)]
+	packed := s.ActualDate != "" || s.Tracking.ShippingDate != ""
+	switch {
+	case known && says != unclear:
+		return says
+	case !packed:
+		return inside
+	case !known:
+		return unclear
+	case s.number() == "":
+		return inside
 	default:
-		return s.number() != "" && (s.ActualDate != "" || s.Tracking.ShippingDate != "")
+		return left
 	}
 }
 
@@ -106,9 +153,8 @@ func (s shipmentView) number() string {
 func (c *Connector) DecodeShipment(raw []byte) (retail.Shipment, error) {
 	out := retail.Shipment{Schema: retail.SchemaVersion}
 	var ids map[string]json.RawMessage
-	// encoding/json would let broken UTF-8 pass with its bytes replaced.
-	if err := json.Unmarshal(raw, &ids); err != nil || ids == nil || !utf8.Valid(raw) {
-		return out, malformed("shipment", "is not a JSON object")
+	if err := unmarshal(raw, &ids); err != nil || ids == nil {
+		return out, unreadable(err, "shipment", "is not a JSON object")
 	}
 	out.ExternalID, out.OrderRef = readID(ids["id"]), readID(ids["order_id"])
 	if out.ExternalID == "" {
@@ -122,9 +168,12 @@ func (c *Connector) DecodeShipment(raw []byte) (retail.Shipment, error) {
 		return out, err
 	}
 	out.Reference, out.Carrier, out.Service = string(s.ReferenceID), s.Tracking.Carrier, first(s.Tracking.CarrierService, s.ShipOption)
-	out.Tracking, out.TrackingURL, out.SourceVersion = s.number(), webURL(s.Tracking.URL), s.LastUpdate
-	if !s.shipped() {
+	out.Tracking, out.TrackingURL, out.SourceVersion = s.number(), webURL(s.Tracking.URL), string(s.LastUpdate)
+	switch s.where() {
+	case inside:
 		return out, fault.New(fault.Exception, fault.StateConflict, "the shipment has not left the warehouse").At("status", s.Status)
+	case unclear:
+		return out, fault.New(fault.Exception, fault.Validation, "the status is not known here, so that only ShipBob can say whether the parcel left; retry once it tells another, or replace the payload").At("status", s.Status)
 	}
 	if out.ShippedAt, err = shippedAt(s); err != nil {
 		return out, err
@@ -135,7 +184,7 @@ func (c *Connector) DecodeShipment(raw []byte) (retail.Shipment, error) {
 
 func readShipment(raw []byte) (shipmentView, error) {
 	var s shipmentView
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := unmarshal(raw, &s); err != nil {
 		field := "shipment"
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) && wrong.Field != "" {
@@ -158,7 +207,10 @@ func readID(raw json.RawMessage) string {
 // shippedAt is the moment of fulfilment; a freight shipment may state only the
 // day of shipping, and an older one only its last change.
 func shippedAt(s shipmentView) (time.Time, error) {
-	for _, f := range []struct{ field, value string }{
+	for _, f := range []struct {
+		field string
+		value moment
+	}{
 		{"actual_fulfillment_date", s.ActualDate},
 		{"tracking.shipping_date", s.Tracking.ShippingDate},
 		{"last_update_at", s.LastUpdate},
@@ -166,7 +218,7 @@ func shippedAt(s shipmentView) (time.Time, error) {
 		if f.value == "" {
 			continue
 		}
-		t, err := time.Parse(time.RFC3339, f.value)
+		t, err := time.Parse(time.RFC3339, string(f.value))
 		if err != nil {
 			return time.Time{}, malformed(f.field, "is not an RFC 3339 time")
 		}
@@ -243,8 +295,8 @@ func malformed(field, message string) *fault.Error {
 	return fault.New(fault.Permanent, fault.Validation, "%s", message).At(field, "")
 }
 
-// ListShipments returns those of an order's shipments that have shipped, each
-// in the shape that DecodeShipment reads. orderRef is ShipBob's order id.
+// ListShipments returns those of an order's shipments that have shipped, or may
+// have, each in the shape that DecodeShipment reads. orderRef is ShipBob's order id.
 func (c *Connector) ListShipments(ctx context.Context, orderRef string) ([]retail.Listed, error) {
 	if !digits(orderRef) {
 		return nil, fault.New(fault.Permanent, fault.Validation, "is not an order id of ShipBob").At("order_id", orderRef)
@@ -274,20 +326,20 @@ func (c *Connector) ListShipments(ctx context.Context, orderRef string) ([]retai
 func listShipped(items []json.RawMessage) ([]retail.Listed, error) {
 	var out []retail.Listed
 	for i, raw := range items {
-		var key struct {
-			ID id `json:"id"`
-		}
-		if err := json.Unmarshal(raw, &key); err != nil || key.ID == "" {
+		var ids map[string]json.RawMessage
+		_ = json.Unmarshal(raw, &ids) // what is no object has no id
+		id := readID(ids["id"])
+		if id == "" {
 			return nil, malformed(fmt.Sprintf("[%d].id", i), "is not a shipment's id")
 		}
 		s, err := readShipment(raw)
-		if err == nil && !s.shipped() {
+		if err == nil && s.where() == inside {
 			continue
 		}
-		// A shipment that does not decode is listed all the same: decoding it
+		// What does not decode or is unclear is listed all the same: decoding it
 		// gives the reason under its own id, and does not hide its neighbours.
-		l := retail.Listed{ExternalID: string(key.ID), Number: s.number(), Raw: raw}
-		if t, err := time.Parse(time.RFC3339, s.LastUpdate); err == nil {
+		l := retail.Listed{ExternalID: id, Number: s.number(), Raw: raw}
+		if t, err := time.Parse(time.RFC3339, string(s.LastUpdate)); err == nil {
 			l.UpdatedAt = t.UTC()
 		}
 		out = append(out, l)
