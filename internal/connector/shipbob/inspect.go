@@ -88,16 +88,26 @@ func (c *Connector) inspectCreated(raw []byte, status int) (place, object string
 // order with its shipments, or a page of stock.
 func (c *Connector) inspectBody(raw []byte, each func(string, string, any, error)) {
 	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) == nil && list != nil {
-		for i, item := range list {
-			place := "[" + strconv.Itoa(i) + "]"
-			c.inspectBody(item, func(inner, object string, canonical any, err error) { each(place+inner, object, canonical, err) })
-		}
-		if len(list) == 0 {
-			each("", "empty list", list, nil)
-		}
+	if json.Unmarshal(raw, &list) != nil || list == nil {
+		c.inspectOne(raw, each)
 		return
 	}
+	for i, item := range list {
+		place := "[" + strconv.Itoa(i) + "]"
+		// ShipBob lists no lists. To follow them would read the innermost as
+		// often as they are deep.
+		if item[0] == '[' {
+			each(place, "list", nil, malformed(place, "is a list inside a list"))
+			continue
+		}
+		c.inspectOne(item, func(inner, object string, canonical any, err error) { each(place+inner, object, canonical, err) })
+	}
+	if len(list) == 0 {
+		each("", "empty list", list, nil)
+	}
+}
+
+func (c *Connector) inspectOne(raw []byte, each func(string, string, any, error)) {
 	var m map[string]json.RawMessage
 	if json.Unmarshal(raw, &m) != nil {
 		m = nil
@@ -132,9 +142,9 @@ func (c *Connector) inspectOrders(raw []byte, each func(string, string, any, err
 	for i, item := range list {
 		place := "[" + strconv.Itoa(i) + "]"
 		var o orderView
-		switch err := json.Unmarshal(item, &o); {
+		switch err := unmarshal(item, &o); {
 		case err != nil:
-			each(place, "order", nil, malformed(place, "is not of the documented type"))
+			each(place, "order", nil, unreadable(err, place, "is not of the documented type"))
 		case o.ID == "":
 			each(place, "order", nil, malformed(place+".id", "is not an order's id"))
 		default:
@@ -146,19 +156,12 @@ func (c *Connector) inspectOrders(raw []byte, each func(string, string, any, err
 // inspectStock reads one page of quantities.
 func inspectStock(raw []byte) (place, object string, canonical any, err error) {
 	var page levelPage
-	if json.Unmarshal(raw, &page) != nil {
-		return "", "stock", nil, malformed("items", "is not of the documented type")
+	if err := unmarshal(raw, &page); err != nil {
+		return "", "stock", nil, unreadable(err, "items", "is not of the documented type")
 	}
-	stock := map[string]int64{}
-	for i, item := range page.Items {
-		if item.SKU == "" {
-			continue
-		}
-		n, ok := item.OnHand.quantity()
-		if !ok {
-			return "", "stock", nil, malformed(fmt.Sprintf("items[%d].total_on_hand_quantity", i), "is not a quantity")
-		}
-		stock[item.SKU] += n
+	onHand := newCount()
+	if err := onHand.add(page); err != nil {
+		return "", "stock", nil, err
 	}
-	return "", "stock", stock, nil
+	return "", "stock", onHand.stock, nil
 }

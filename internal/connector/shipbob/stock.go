@@ -37,29 +37,18 @@ func (c *Connector) Stock(ctx context.Context) (map[string]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	stock := map[string]int64{}
-	seen, counted := map[string]bool{}, map[scalar]bool{}
+	onHand, seen := newCount(), map[string]bool{}
 	for range maxPages {
 		seen[r.URL.String()] = true
 		var page levelPage
 		if err := c.get(ctx, r, &page); err != nil {
 			return nil, fmt.Errorf("reading inventory levels: %w", err)
 		}
-		for _, item := range page.Items {
-			if item.SKU == "" || counted[item.ID] {
-				continue
-			}
-			if item.ID != "" && item.ID != "null" {
-				counted[item.ID] = true
-			}
-			n, ok := item.OnHand.quantity()
-			if !ok {
-				return nil, malformed("", "is not a quantity").At("items.total_on_hand_quantity", item.SKU)
-			}
-			stock[item.SKU] += n
+		if err := onHand.add(page); err != nil {
+			return nil, err
 		}
 		if page.Next == "" {
-			return stock, nil
+			return onHand.stock, nil
 		}
 		next, err := c.sameHost(r.URL, page.Next)
 		if err != nil {
@@ -73,6 +62,31 @@ func (c *Connector) Stock(ctx context.Context) (map[string]int64, error) {
 		}
 	}
 	return nil, fault.New(fault.Permanent, fault.Validation, "ShipBob's inventory listing has more than %d pages", maxPages)
+}
+
+// count is what pages of one listing add up to.
+type count struct {
+	stock   map[string]int64
+	counted map[scalar]bool // by inventory_id
+}
+
+func newCount() count { return count{map[string]int64{}, map[scalar]bool{}} }
+
+func (c count) add(page levelPage) error {
+	for i, item := range page.Items {
+		if item.SKU == "" || c.counted[item.ID] {
+			continue
+		}
+		if item.ID != "" && item.ID != "null" {
+			c.counted[item.ID] = true
+		}
+		n, ok := item.OnHand.quantity()
+		if !ok {
+			return malformed("", "is not a quantity").At(fmt.Sprintf("items[%d].total_on_hand_quantity", i), item.SKU)
+		}
+		c.stock[item.SKU] += n
+	}
+	return nil
 }
 
 // sameHost resolves a link to the next page and refuses one that leads away

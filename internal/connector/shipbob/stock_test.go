@@ -70,8 +70,8 @@ func TestStockRefusesWhatItCannotTrust(t *testing.T) {
 	}{
 		{"a page on another host", `{"items":[],"next":"` + elsewhere.URL + `/2026-01/inventory-level"}`, fault.Error{Kind: fault.Permanent, Class: fault.Configuration, Field: "next"}},
 		{"a page that leads to itself", `{"items":[],"next":"/2026-01/inventory-level?PageSize=250"}`, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity}},
-		{"a fraction", `{"items":[{"sku":"A","total_on_hand_quantity":1.5}]}`, fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "items.total_on_hand_quantity", Value: "A"}},
-		{"a missing quantity", `{"items":[{"sku":"A"}]}`, fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "items.total_on_hand_quantity", Value: "A"}},
+		{"a fraction", `{"items":[{"sku":"A","total_on_hand_quantity":1.5}]}`, fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "items[0].total_on_hand_quantity", Value: "A"}},
+		{"a missing quantity", `{"items":[{"sku":"A"}]}`, fault.Error{Kind: fault.Permanent, Class: fault.Validation, Field: "items[0].total_on_hand_quantity", Value: "A"}},
 		{"text that is not JSON", `<html>`, fault.Error{Kind: fault.Retryable, Class: fault.Connectivity}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

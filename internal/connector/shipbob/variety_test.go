@@ -1,8 +1,13 @@
 package shipbob_test
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/waybillhq/waybill/internal/connector/samples"
 	"github.com/waybillhq/waybill/internal/fault"
@@ -46,6 +51,12 @@ func TestShipmentsOfEveryKind(t *testing.T) {
 		{"Cancelled", []string{"STATUS", "Cancelled"}, "status", nil},
 		{"CleanSweeped", []string{"STATUS", "CleanSweeped", "DATE", "null"}, "status", nil},
 		{"ImportReview", []string{"STATUS", "ImportReview", "DATE", "null"}, "status", nil},
+		{"a date that is none", []string{"DATE", `"0001-01-01T00:00:00+00:00"`}, "", func(s retail.Shipment) bool { return s.ShippedAt.Hour() == 13 }},
+		{"a date that is none, east of Greenwich", []string{"DATE", `"0001-01-01T00:00:00+05:30"`}, "", func(s retail.Shipment) bool { return s.ShippedAt.Hour() == 13 }},
+		{"a date that is none, without a zone", []string{"DATE", `"0001-01-01T00:00:00"`}, "", func(s retail.Shipment) bool { return s.ShippedAt.Hour() == 13 }},
+		{"a change that is none", []string{"2026-03-01T13:00:00Z", "0001-01-01T00:00:00Z"}, "", func(s retail.Shipment) bool { return s.ShippedAt.Hour() == 12 && s.SourceVersion == "" }},
+		{"no date but those that are none", []string{"DATE", `"0001-01-01T00:00:00Z"`, "2026-03-01T13:00:00Z", "0001-01-01T00:00:00Z"}, "actual_fulfillment_date", nil},
+		{"keys in other cases beside the right ones", []string{"o-1", `o-1","Reference_ID":"o-2","REFERENCE_ID":"o-3`}, "", func(s retail.Shipment) bool { return s.Reference == "o-1" }},
 		{"LabeledCreated", []string{"STATUS", "LabeledCreated", "DATE", "null"}, "", func(s retail.Shipment) bool { return s.ShippedAt.Hour() == 13 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -74,6 +85,8 @@ func TestInspectTellsAnswersAndBodiesApart(t *testing.T) {
 		{"an order", "a.json", `{"id":1,"shipments":[` + one + `]}`, 1, "order", "order_id"},
 		{"a page of stock", "a.json", `{"items":[{"inventory_id":1,"sku":"A","total_on_hand_quantity":3}]}`, 1, "stock", ""},
 		{"stock that is none", "a.json", `{"items":[{"inventory_id":1,"sku":"A","total_on_hand_quantity":"x"}]}`, 0, "stock", "items[0].total_on_hand_quantity"},
+		{"stock with a key twice", "a.json", `{"items":[{"inventory_id":1,"sku":"A","sku":"B","total_on_hand_quantity":3}]}`, 0, "stock", "items[0].sku"},
+		{"a list inside a list", "a.json", `[[` + one + `]]`, 0, "list", "[0]"},
 		{"a listing of shipments", "a.json", `{"method":"GET","url":"https://api.shipbob.com/2026-01/order/6/shipment","status":200,"response_body":[` + one + `]}`, 1, "shipment", ""},
 		{"a release", "a.json", `{"method":"POST","url":"2.0/order","status":201,"response_body":{"id":7,"order_number":"#1"}}`, 1, "receipt of a release", ""},
 		{"a release without an id", "a.json", `{"method":"POST","url":"2.0/order","status":201,"response_body":{}}`, 0, "receipt of a release", ""},
@@ -89,5 +102,41 @@ func TestInspectTellsAnswersAndBodiesApart(t *testing.T) {
 				t.Errorf("got %+v", out)
 			}
 		})
+	}
+}
+
+func TestInspectCountsStockAsItIsCounted(t *testing.T) {
+	const page = `{"items":[{"inventory_id":1,"sku":"MUG","total_on_hand_quantity":5},{"inventory_id":1,"sku":"MUG","total_on_hand_quantity":5},
+		{"inventory_id":2,"sku":"MUG","total_on_hand_quantity":3},{"inventory_id":3,"sku":"","total_on_hand_quantity":9}],"next":null}`
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) })
+	counted, err := c.Stock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := samples.Read(decoder(t), "a.json", []byte(page))
+	if len(out) != 1 {
+		t.Fatalf("got %+v", out)
+	}
+	if diff := cmp.Diff(any(counted), out[0].Canonical); diff != "" || counted["MUG"] != 8 {
+		t.Errorf("counted %v (-counted +told):\n%s", counted, diff)
+	}
+}
+
+// A reader that follows lists into lists takes seconds for these.
+func TestNestingCostsNoMoreThanItsLength(t *testing.T) {
+	for name, raw := range map[string]string{
+		"lists":   strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
+		"objects": strings.Repeat(`{"shipments":[`, 4500) + strings.Repeat("]}", 4500),
+	} {
+		began := time.Now()
+		out := samples.Read(decoder(t), "a.json", []byte(raw))
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s take %s", name, took)
+		}
+		for _, o := range out {
+			if o.Verdict != samples.Refused || len(o.Place) > 200 {
+				t.Errorf("%s: got %s at %.200q", name, o.Verdict, o.Place)
+			}
+		}
 	}
 }
