@@ -18,6 +18,10 @@ import (
 // method, or "GET /path 200". each is told of every document in raw: its place,
 // what kind it is, and the canonical form or why there is none.
 type Inspector interface {
+	// TopicOf is what the vendor calls the documents of a file by this name, whose
+	// parts are separated by slashes, or empty where the name is none of the
+	// vendor's: anybody may call a file anything.
+	TopicOf(name string) string
 	Inspect(what string, raw []byte, each func(place, object string, canonical any, err error))
 }
 
@@ -47,10 +51,10 @@ type Outcome struct {
 	Canonical any         `json:"canonical,omitempty"`
 }
 
-// Read inspects every document of a file. name tells what they are where the
-// content does not.
+// Read inspects every document of a file. Its name tells what they are only
+// where it is one of the vendor's topics and the content does not.
 func Read(c Inspector, name string, content []byte) []Outcome {
-	docs, why := split(name, content)
+	docs, why := split(c, name, content)
 	if why != "" {
 		return []Outcome{{File: name, Verdict: NoDocument, Reason: why}}
 	}
@@ -68,6 +72,11 @@ func Read(c Inspector, name string, content []byte) []Outcome {
 		})
 	}
 	return out
+}
+
+// Unread is the outcome of a file that could not be read, with the reason.
+func Unread(name, reason string) Outcome {
+	return Outcome{File: name, Verdict: Refused, Kind: fault.Permanent, Class: fault.Validation, Reason: reason}
 }
 
 func join(a, b string) string {

@@ -16,6 +16,13 @@ import (
 // echo takes what it is shown, and tells it.
 type echo struct{ seen []string }
 
+func (e *echo) TopicOf(name string) string {
+	if name == "orders/create" {
+		return name
+	}
+	return ""
+}
+
 func (e *echo) Inspect(what string, raw []byte, each func(place, object string, canonical any, err error)) {
 	e.seen = append(e.seen, what+" = "+strings.TrimSpace(string(raw)))
 	var into any
@@ -29,6 +36,8 @@ func TestFilesAreTakenApart(t *testing.T) {
 		none                string // why there is no document
 	}{
 		{"a webhook's body", "x/2026-04__orders__create.json", `{"id":1}`, []string{`orders/create = {"id":1}`}, ""},
+		{"a name that is no topic", "x/2026-04__real__orders.json", `{"id":1}`, []string{` = {"id":1}`}, ""},
+		{"lines under a name that is no topic", "x/orders__kwd.jsonl", `{"id":1}`, []string{` = {"id":1}`}, ""},
 		{"a body without a topic", "x/one.json", `{"id":1}`, []string{` = {"id":1}`}, ""},
 		{"a documentation's sample", "a.json", `{"name":"orders/paid","response":{"id":1}}`, []string{`orders/paid = {"id":1}`}, ""},
 		{"exchanges", "a.json", `[{"method":"GET","url":"v/a","status":200,"response_body":{"id":1}},{"method":"PUT","url":"b","status":404,"response_body":null}]`,
@@ -66,6 +75,8 @@ func TestFilesAreTakenApart(t *testing.T) {
 
 // wrong decodes to an order whose money does not add up, or refuses.
 type wrong struct{ err error }
+
+func (w wrong) TopicOf(string) string { return "" }
 
 func (w wrong) Inspect(_ string, _ []byte, each func(place, object string, canonical any, err error)) {
 	each("", "order", retail.Order{Currency: "USD", Totals: retail.Totals{Total: retail.Money{Amount: 1, Currency: "USD"}}}, w.err)

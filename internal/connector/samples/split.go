@@ -23,14 +23,17 @@ type document struct {
 const maxUnpacked = 64 << 20
 
 // split takes a file apart, or says why it holds no document.
-func split(name string, content []byte) (docs []document, why string) {
+func split(c Inspector, name string, content []byte) (docs []document, why string) {
 	if base, packed := strings.CutSuffix(name, ".gz"); packed {
 		z, err := gzip.NewReader(bytes.NewReader(content))
 		if err != nil {
 			return nil, "it is not packed by gzip"
 		}
-		if content, err = io.ReadAll(io.LimitReader(z, maxUnpacked)); err != nil {
+		if content, err = io.ReadAll(io.LimitReader(z, maxUnpacked+1)); err != nil {
 			return nil, "it cannot be unpacked"
+		}
+		if len(content) > maxUnpacked {
+			return nil, fmt.Sprintf("it unpacks to more than %d MiB", maxUnpacked>>20)
 		}
 		name = base
 	}
@@ -40,23 +43,27 @@ func split(name string, content []byte) (docs []document, why string) {
 	case ".graphql", ".graphqls", ".xsd", ".yml", ".yaml", ".proto":
 		return nil, "a schema or description, not JSON"
 	}
+	what := topic(name)
+	if what != "" {
+		what = c.TopicOf(what)
+	}
 	if ext := path.Ext(name); ext == ".jsonl" || ext == ".ndjson" {
 		for i, line := range bytes.Split(content, []byte("\n")) {
 			if line = bytes.TrimSpace(line); len(line) > 0 {
-				docs = append(docs, document{place: "line " + strconv.Itoa(i+1), what: topic(name), raw: line})
+				docs = append(docs, document{place: "line " + strconv.Itoa(i+1), what: what, raw: line})
 			}
 		}
 		return docs, ""
 	} else if ext != ".json" && ext != "" && !json.Valid(content) {
 		return nil, "not JSON"
 	}
-	return parts(topic(name), content)
+	return parts(what, content)
 }
 
 var version = regexp.MustCompile(`^[a-z0-9]*[0-9]{4}-[0-9]{2}__`)
 
-// topic is what a file's name says of its content: "orders/create" of
-// 2026-04__orders__create.json or orders/create.json.
+// topic is what a file's name may say of its content: "orders/create" of
+// 2026-04__orders__create.json.
 func topic(name string) string {
 	name = strings.TrimSuffix(strings.ReplaceAll(name, "\\", "/"), path.Ext(name))
 	base := version.ReplaceAllString(path.Base(name), "")

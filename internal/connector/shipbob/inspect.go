@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,16 +21,33 @@ var (
 	parameter = regexp.MustCompile(`/(:\w+|\{\{?\w+\}?\}|\d+)`)
 )
 
+// topics are those of the API (Webhooks.Topics), of its webhooks as a third party
+// describes them, and of the API's versions 1.0 and 2.0.
+var topics = strings.Fields(`order.shipped order.shipment.delivered order.shipment.exception order.shipment.on_hold order.shipment.cancelled
+	return.created return.updated return.completed billing.charge.created billing.refund.created billing.credit.created
+	order.shipment.tracking.updated order.shipment.address.updated order.shipment.line_item.added order.shipment.line_item.removed
+	order.shipment.line_item.updated order.shipment.shipping_service.updated
+	wro.created wro.updated wro.completed wro.box.arrived wro.box.scanned wro.box.stowed
+	order_shipped shipment_delivered shipment_exception shipment_onhold shipment_cancelled`)
+
+// TopicOf is the topic that a file's name begins with, such as order.shipped of
+// order.shipped/1, or empty where ShipBob has no such topic.
+func (c *Connector) TopicOf(name string) string {
+	topic, _, _ := strings.Cut(name, "/")
+	if !slices.Contains(topics, topic) {
+		return ""
+	}
+	return topic
+}
+
 // Inspect looks at a body that ShipBob sent or answered with. what is the
 // webhook's topic, "GET 2026-01/order/:orderId/shipment 200" for an answer, or
 // empty, and then the body itself must tell.
 func (c *Connector) Inspect(what string, raw []byte, each func(place, object string, canonical any, err error)) {
 	method, rest, answered := strings.Cut(what, " ")
 	if !answered {
-		// A sample's name may end in its number.
-		topic, _, _ := strings.Cut(what, "/")
-		if topic != "" && topic != TopicShipped && topic != "order_shipped" && strings.ContainsAny(what, "._/") {
-			each("", topic, nil, fault.New(fault.Permanent, fault.Validation, "the topic is not handled").At("topic", what))
+		if what != "" && what != TopicShipped && what != "order_shipped" {
+			each("", what, nil, fault.New(fault.Permanent, fault.Validation, "the topic is not handled").At("topic", what))
 			return
 		}
 		c.inspectBody(raw, each)

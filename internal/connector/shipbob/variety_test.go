@@ -1,6 +1,7 @@
 package shipbob_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -94,6 +95,11 @@ func TestInspectTellsAnswersAndBodiesApart(t *testing.T) {
 		{"releases", "a.json", `{"method":"GET","url":"2026-01/order","status":200,"response_body":[{"id":7,"reference_id":"o-1"}]}`, 1, "receipt of a release", ""},
 		{"another endpoint", "a.json", `{"method":"GET","url":"2026-01/return/:id","status":200,"response_body":{}}`, 0, "", "endpoint"},
 		{"another topic", "2026-01__return.created.json", `{}`, 0, "return.created", "topic"},
+		{"another topic's sample", "order.shipment.delivered__1.json", one, 0, "order.shipment.delivered", "topic"},
+		{"a topic of an earlier version", "2025-07__shipment_delivered.json", one, 0, "shipment_delivered", "topic"},
+		{"the topic as an earlier version calls it", "order_shipped__legacy.json", one, 1, "shipment", ""},
+		{"a name of one's own", "shipbob__parcel.1.json", one, 1, "shipment", ""},
+		{"a name with a year", "2025-07__real_parcel.json", one, 1, "shipment", ""},
 		{"no JSON", "a.json", `{`, 0, "shipment", "shipment"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -137,6 +143,34 @@ func TestNestingCostsNoMoreThanItsLength(t *testing.T) {
 			if o.Verdict != samples.Refused || len(o.Place) > 200 {
 				t.Errorf("%s: got %s at %.200q", name, o.Verdict, o.Place)
 			}
+		}
+	}
+}
+
+func TestEveryTopicAndStatusOfTheAPIIsKnown(t *testing.T) {
+	var api struct {
+		Components struct {
+			Schemas map[string]struct {
+				Enum []string `json:"enum"`
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(unpack(t, "../shipbobtest/spec/openapi_2026-01.json.gz"), &api); err != nil {
+		t.Fatal(err)
+	}
+	topics, statuses := api.Components.Schemas["Webhooks.Topics"].Enum, api.Components.Schemas["Orders.OrderStatusEnum"].Enum
+	if len(topics) == 0 || len(statuses) == 0 {
+		t.Fatalf("the API has topics %v and statuses %v", topics, statuses)
+	}
+	for _, topic := range topics {
+		if got := decoder(t).TopicOf(topic + "/1"); got != topic {
+			t.Errorf("%s is taken for %q", topic, got)
+		}
+	}
+	for _, status := range statuses {
+		_, err := decoder(t).DecodeShipment(shipment("STATUS", status))
+		if f := fault.Of(err); f != nil && f.Class != fault.StateConflict {
+			t.Errorf("%s: %v", status, err)
 		}
 	}
 }

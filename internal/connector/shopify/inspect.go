@@ -14,9 +14,26 @@ import (
 var wholeOrder = []string{"create", "updated", "paid", "cancelled", "fulfilled", "partially_fulfilled"}
 
 // Inspect looks at a body that a shop sent or answered with, of whatever topic:
-// an order, a listing of orders in the REST form, or an answer of the GraphQL
-// API. topic may be empty.
+// an order, a list of orders, a listing in the REST form, or an answer of the
+// GraphQL API. topic may be empty.
 func (c *Connector) Inspect(topic string, raw []byte, each func(place, object string, canonical any, err error)) {
+	list := items(raw)
+	if list == nil {
+		c.inspectOne(topic, raw, each)
+		return
+	}
+	for i, item := range list {
+		place := "[" + strconv.Itoa(i) + "]"
+		c.inspectOne(topic, item, func(inner, object string, canonical any, err error) {
+			each(strings.TrimSpace(place+" "+inner), object, canonical, err)
+		})
+	}
+	if len(list) == 0 {
+		each("", "empty list", list, nil)
+	}
+}
+
+func (c *Connector) inspectOne(topic string, raw []byte, each func(place, object string, canonical any, err error)) {
 	var m map[string]json.RawMessage
 	// What is no object is refused by the decoder.
 	_ = json.Unmarshal(raw, &m)
@@ -26,11 +43,15 @@ func (c *Connector) Inspect(topic string, raw []byte, each func(place, object st
 	}
 	resource, action, named := strings.Cut(topic, "/")
 	named = named && letters(resource)
+	data := m["data"]
+	if string(data) == "null" {
+		data = nil
+	}
 	switch {
-	case m["data"] != nil:
-		c.inspectAnswer(m["data"], each, order)
+	case data != nil:
+		c.inspectAnswer(data, m["errors"], each, order)
 	case m["errors"] != nil && m["line_items"] == nil:
-		each("", "error", nil, fault.New(fault.Permanent, fault.Validation, "the answer holds errors and no data").At("errors", ""))
+		each("", "error", nil, onlyErrors(m["errors"]))
 	case named && (resource != "orders" || letters(action) && !slices.Contains(wholeOrder, action)):
 		each("", topic, nil, unhandled(topic))
 	case otherKind(m) != "":
@@ -54,8 +75,28 @@ func (c *Connector) Inspect(topic string, raw []byte, each func(place, object st
 	}
 }
 
+// onlyErrors tells an answer's errors by the first one's code. What they say may
+// quote what was asked, and with it people.
+func onlyErrors(errs json.RawMessage) error {
+	var coded []struct {
+		Extensions struct {
+			Code string `json:"code"`
+		} `json:"extensions"`
+	}
+	f := fault.New(fault.Permanent, fault.Validation, "the answer holds errors and no data")
+	if json.Unmarshal(errs, &coded) == nil && len(coded) > 0 && errorCode(coded[0].Extensions.Code) {
+		return f.At("errors[0].extensions.code", coded[0].Extensions.Code)
+	}
+	return f.At("errors", "")
+}
+
+// errorCode tells one of the API's codes, such as MAX_COST_EXCEEDED.
+func errorCode(s string) bool {
+	return s != "" && len(s) <= 60 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
+}
+
 // inspectAnswer finds the orders in the data of a GraphQL answer.
-func (c *Connector) inspectAnswer(data json.RawMessage, each func(string, string, any, error), order func(string, []byte)) {
+func (c *Connector) inspectAnswer(data, errs json.RawMessage, each func(string, string, any, error), order func(string, []byte)) {
 	type nodes struct {
 		Nodes []json.RawMessage `json:"nodes"`
 		Edges []struct {
@@ -75,6 +116,8 @@ func (c *Connector) inspectAnswer(data json.RawMessage, each func(string, string
 		}
 	}
 	switch {
+	case d.Orders == nil && errorsFault(errs, cost{}, false) != nil:
+		each("", "error", nil, onlyErrors(errs))
 	case err != nil || d.Orders == nil:
 		each("data", "answer", nil, fault.New(fault.Permanent, fault.Validation, "holds no orders").At("data", ""))
 	case len(d.Orders.Nodes)+len(d.Orders.Edges) == 0:

@@ -1,7 +1,12 @@
 package shopify
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,13 +165,31 @@ func TestInspectFindsTheOrdersInEveryEnvelope(t *testing.T) {
 		{"edges of it", "a.json", `{"data":{"orders":{"edges":[{"node":` + graph + `}]}}}`, 1, ""},
 		{"bare in its form", "a.json", graph, 1, ""},
 		{"errors of it", "a.json", `{"errors":[{"message":"Throttled"}]}`, 0, "errors"},
+		{"errors of it by their code, not by their words", "a.json", `{"errors":[{"message":"Ann Lee","extensions":{"code":"MAX_COST_EXCEEDED"}}],"data":null}`, 0, "errors[0].extensions.code"},
+		{"errors of it under what is no code", "a.json", `{"errors":[{"message":"x","extensions":{"code":"ann@example.com"}}],"data":null}`, 0, "errors"},
+		{"errors of it without a code", "a.json", `{"errors":[{"message":"x"}],"data":null}`, 0, "errors"},
+		{"errors of it, and data without orders", "a.json", `{"errors":[{"message":"x"}],"data":{"orders":null}}`, 0, "errors"},
+		{"errors that are a text", "a.json", `{"errors":"Not Found"}`, 0, "errors"},
+		{"no data", "a.json", `{"data":null}`, 0, "id"},
 		{"nothing of orders", "a.json", `{"data":{"shop":{"id":"1"}}}`, 0, "data"},
+		{"a name of one's own", "orders__kwd.json", plain, 1, ""},
+		{"a name of one's own under another resource", "refunds__kwd.json", plain, 1, ""},
+		{"a name whose resource the shop does not have", "order__jpy_basic.json", plain, 1, ""},
+		{"a name with a year", "pos__2025.json", plain, 1, ""},
+		{"a name with a topic inside", "real__orders__1.json", plain, 1, ""},
+		{"a name of the shop's own", "shopify__order.json", plain, 1, ""},
+		{"a topic and a name of one's own", "2024-10__orders__create__b2b.json", plain, 1, ""},
+		{"another topic and a name of one's own", "refunds__create__b2b.json", plain, 0, "topic"},
+		{"another topic's sample", "2024-10__products__3.json", `{"id":1}`, 0, "topic"},
 		{"another topic", "refunds__create.json", `{"id":1}`, 0, "topic"},
 		{"an order that is gone", "orders__delete.json", `{"id":1}`, 0, "topic"},
 		{"another kind", "a.json", `{"admin_graphql_api_id":"gid://shopify/Fulfillment/1"}`, 0, "topic"},
 		{"another listing", "a.json", `{"products":[]}`, 0, "topic"},
 		{"no order at all", "a.json", `{"id":{}}`, 0, "id"},
-		{"no object", "a.json", `[]`, 0, ""},
+		{"a list", "a.json", `[` + plain + `,{"order":` + plain + `}]`, 2, ""},
+		{"no orders in a list", "a.json", `[]`, 1, ""},
+		{"a list inside a list", "a.json", `[[` + plain + `]]`, 0, ""},
+		{"no object", "a.json", `7`, 0, ""},
 		{"no JSON", "a.json", `{`, 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -174,9 +197,46 @@ func TestInspectFindsTheOrdersInEveryEnvelope(t *testing.T) {
 			if n := samples.Count(out); n.Decoded != tc.decoded || n.Tried == 0 {
 				t.Fatalf("got %+v", out)
 			}
+			if strings.Contains(fmt.Sprint(out), "Ann") || strings.Contains(fmt.Sprint(out), "ann@") {
+				t.Errorf("a person is told of: %+v", out)
+			}
 			if tc.decoded == 0 && (out[0].Field != tc.field || out[0].Kind != fault.Permanent || out[0].Reason == "") {
 				t.Errorf("got %+v", out[0])
 			}
 		})
+	}
+}
+
+func TestEveryTopicOfTheSchemaIsKnown(t *testing.T) {
+	packed, err := os.Open("shopifytest/spec/admin_2026-07.graphql.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = packed.Close() }()
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for resource, actions := range topics() {
+		for _, action := range actions {
+			known[strings.ToUpper(resource+"_"+action)] = true
+		}
+	}
+	_, enum, _ := strings.Cut(string(schema), "enum WebhookSubscriptionTopic {")
+	enum, _, _ = strings.Cut(enum, "\n}")
+	words := regexp.MustCompile(`(?m)^ +([A-Z]+(?:_[A-Z]+)+)$`).FindAllStringSubmatch(enum, -1)
+	if len(words) < 200 {
+		t.Fatalf("%d topics in the schema", len(words))
+	}
+	segment := regexp.MustCompile(`^CUSTOMER_(TAGS_|JOINED_|LEFT_)`)
+	for _, w := range words {
+		if known[w[1]] == segment.MatchString(w[1]) {
+			t.Errorf("topic %s is known: %v", w[1], known[w[1]])
+		}
 	}
 }

@@ -25,6 +25,28 @@ type Product struct {
 	Quantity *int64
 }
 
+// TopicOf is the method that a file's name begins with, such as
+// model.sale.sale.read of model.sale.sale.read/1, or empty where it is none.
+func (c *Connector) TopicOf(name string) string {
+	method, _, _ := strings.Cut(name, "/")
+	if model, _ := modelOf(method); !used(model) && !slices.Contains(common, method) {
+		return ""
+	}
+	return method
+}
+
+// common are the methods of no model.
+var common = []string{"common.server.version", "common.db.login"}
+
+// modelOf takes a method apart, as sale.sale and read of model.sale.sale.read.
+func modelOf(method string) (model, last string) {
+	last = method[strings.LastIndex(method, ".")+1:]
+	if inner, ok := strings.CutPrefix(method, "model."); ok {
+		model = strings.TrimSuffix(inner, "."+last)
+	}
+	return model, last
+}
+
 // Inspect looks at an answer of Tryton's to a method, which a failing status
 // may follow: "model.sale.sale.read 403".
 func (c *Connector) Inspect(method string, raw []byte, each func(place, object string, canonical any, err error)) {
@@ -33,11 +55,12 @@ func (c *Connector) Inspect(method string, raw []byte, each func(place, object s
 		each("", "", nil, fault.New(fault.Permanent, fault.Validation, "the endpoint is not used; methods are called by JSON-RPC").At("endpoint", method+" "+code))
 		return
 	}
-	model, last := "", method[strings.LastIndex(method, ".")+1:]
-	if inner, ok := strings.CutPrefix(method, "model."); ok {
-		model = strings.TrimSuffix(inner, "."+last)
+	if method == "" {
+		each("", "", nil, fault.New(fault.Permanent, fault.Validation, "is not told, and an answer means nothing without it; give the answer with its request, or name the file after the method").At("method", ""))
+		return
 	}
-	if !used(model) && method != "common.server.version" && method != "common.db.login" {
+	model, last := modelOf(method)
+	if !used(model) && !slices.Contains(common, method) {
 		each("", "", nil, fault.New(fault.Permanent, fault.Validation, "the method is not used").At("method", method))
 		return
 	}
@@ -54,17 +77,26 @@ func (c *Connector) Inspect(method string, raw []byte, each func(place, object s
 		each("", "answer "+code, fault.Of(err), nil)
 		return
 	}
+	if body := strings.TrimSpace(string(raw)); body == "" || body == "null" {
+		each("", "", nil, unlike("body", "is empty: the exchange was recorded without Tryton's answer"))
+		return
+	}
 	var result json.RawMessage
-	if err := c.answer(raw, method, writes, &result); err != nil {
+	switch err := c.answer(raw, method, writes, &result); {
+	case err == nil:
+	case told(raw):
 		// An error that Tryton tells in its own form has been understood.
-		if f := fault.Of(err); told(raw) {
-			each("", "error of Tryton's", f, nil)
-			return
-		}
+		each("", "error of Tryton's", fault.Of(err), nil)
+		return
+	case fault.KindOf(err) == fault.Retryable:
+		// What was recorded does not change: only a server may answer better later.
+		each("", "", nil, unlike("", "is no answer of JSON-RPC, which is JSON in UTF-8 with a result, or an error in Tryton's form"))
+		return
+	default:
 		each("", "", nil, err)
 		return
 	}
-	if place, err := wellFormed("result", result); err != nil {
+	if place, err := wellFormed("result", result, 0); err != nil {
 		each("", "", nil, fault.Wrap(fault.Permanent, fault.Validation, err, "reading the result of %s", method).At(place, ""))
 		return
 	}
@@ -237,15 +269,25 @@ func recordsOf[In, Out any](result json.RawMessage, required []string, translate
 	return out, nil
 }
 
-var errWrapped = errors.New("is not a value as Tryton's protocol wraps it")
+// deepest is how far a result may nest: each level is read once more for each
+// level above it, and Tryton's records have a handful.
+const deepest = 32
+
+var (
+	errWrapped = errors.New("is not a value as Tryton's protocol wraps it")
+	errDeep    = errors.New("nests deeper than Tryton's records do")
+)
 
 // wellFormed checks every wrapped value of a result and names the first that
 // is not.
-func wellFormed(place string, raw json.RawMessage) (string, error) {
+func wellFormed(place string, raw json.RawMessage, depth int) (string, error) {
+	if depth > deepest {
+		return place, errDeep
+	}
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) == nil {
 		for i, v := range list {
-			if at, err := wellFormed(place+"["+strconv.Itoa(i)+"]", v); err != nil {
+			if at, err := wellFormed(place+"["+strconv.Itoa(i)+"]", v, depth+1); err != nil {
 				return at, err
 			}
 		}
@@ -275,7 +317,7 @@ func wellFormed(place string, raw json.RawMessage) (string, error) {
 		return "", nil
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		if at, err := wellFormed(place+"."+key, m[key]); err != nil {
+		if at, err := wellFormed(place+"."+key, m[key], depth+1); err != nil {
 			return at, err
 		}
 	}

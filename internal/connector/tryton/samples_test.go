@@ -1,10 +1,12 @@
 package tryton_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/waybillhq/waybill/internal/connector/connectortest"
+	"github.com/waybillhq/waybill/internal/connector/samples"
 	"github.com/waybillhq/waybill/internal/connector/tryton"
 	"github.com/waybillhq/waybill/internal/fault"
 )
@@ -52,6 +54,12 @@ func TestInspectReadsWhatTheProtocolWraps(t *testing.T) {
 		{"a refused session", "model.sale.sale.quote 401", ``, "answer 401", ""},
 		{"a method of others", "model.ir.cron.read", `{"id":1,"result":[]}`, "", "method"},
 		{"REST", "GET sale.sale/5", `{"id":5}`, "", "endpoint"},
+		{"a result without a bottom", sale, `{"id":1,"result":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`, "", "result" + strings.Repeat("[0]", 33)},
+		{"an exchange without its answer", sale, `null`, "", "body"},
+		{"an empty answer", sale, " \n", "", "body"},
+		{"an object that is no answer", sale, `{}`, "", ""},
+		{"an error in no form of Tryton's", sale, `{"id":1,"error":[{"a":1}]}`, "", ""},
+		{"an answer to nobody knows what", "", `{"id":1,"result":[]}`, "", "method"},
 		{"broken UTF-8", sale, "{\"id\":1,\"result\":[{\"id\":3,\"state\":\"\xff\"}]}", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -62,7 +70,7 @@ func TestInspectReadsWhatTheProtocolWraps(t *testing.T) {
 				switch {
 				case tc.object != "" && (err != nil || object != tc.object || canonical == nil):
 					t.Errorf("got %s %+v, %v", object, canonical, err)
-				case tc.object == "" && (f == nil || f.Field != tc.field):
+				case tc.object == "" && (f == nil || f.Field != tc.field || f.Kind != fault.Permanent):
 					t.Errorf("got %s %+v, %v; want a refusal at %q", object, canonical, err, tc.field)
 				}
 			})
@@ -70,5 +78,28 @@ func TestInspectReadsWhatTheProtocolWraps(t *testing.T) {
 				t.Errorf("%d documents are told of", told)
 			}
 		})
+	}
+}
+
+func TestOnlyAMethodInAFilesNameSaysWhatAnAnswerIs(t *testing.T) {
+	for name, field := range map[string]string{
+		"model.sale.sale.read__1.json":           "",
+		"8-0__real.json":                         "method",
+		"2026-01__model.sale.sale.read.json":     "",
+		"model.ir.cron.read__1.json":             "method",
+		"sale__1.json":                           "method",
+		"2026-01__common.server.version__1.json": "result",
+	} {
+		out := samples.Read(bare(t), name, []byte(`{"id":1,"result":[{"id":3,"state":"draft"}]}`))
+		if len(out) != 1 || out[0].Field != field {
+			t.Errorf("%s: got %+v", name, out)
+		}
+	}
+}
+
+func TestARecordedExchangeWithoutItsAnswerIsRefusedForGood(t *testing.T) {
+	out := samples.Read(bare(t), "a.json", []byte(`[{"request":{"method":"POST","path":"/erp/","body":{"method":"model.sale.sale.read"}},"response":{"status":200,"body":null}}]`))
+	if len(out) != 1 || out[0].Verdict != samples.Refused || out[0].Kind != fault.Permanent || out[0].Field != "body" || out[0].Place != "[0]" {
+		t.Errorf("got %+v", out)
 	}
 }
