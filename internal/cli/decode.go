@@ -28,7 +28,7 @@ type decode struct {
 	Connector string   `required:"" help:"Connector that the documents come from."`
 	Object    string   `enum:"order,shipment," default:"" help:"What the one document is: order or shipment."`
 	File      string   `default:"-" help:"The vendor's JSON; - is standard input."`
-	Paths     []string `arg:"" optional:"" help:"Files and folders to try instead; prints what became of each document in them."`
+	Paths     []string `arg:"" optional:"" help:"Files and folders to try instead; prints what became of each document in them. A name that is a topic of the vendor, such as orders__create.json, says what a file holds."`
 	JSON      bool     `name:"json" help:"Print JSON."`
 }
 
@@ -60,7 +60,7 @@ type tried struct {
 }
 
 // try prints what becomes of each document in the files and folders. One that
-// is refused ends the command with 1.
+// is refused, as is a file that cannot be read, ends the command with 1.
 func (c decode) try(s streams, opened any) error {
 	inspector, ok := opened.(samples.Inspector)
 	if !ok {
@@ -74,7 +74,8 @@ func (c decode) try(s streams, opened any) error {
 	for _, name := range files {
 		raw, err := s.read(name, maxPayload)
 		if err != nil {
-			return err
+			all.Documents = append(all.Documents, samples.Unread(filepath.ToSlash(name), err.Error()))
+			continue
 		}
 		all.Documents = append(all.Documents, samples.Read(inspector, filepath.ToSlash(name), raw)...)
 	}
@@ -111,13 +112,18 @@ func (t tried) print(s streams) error {
 	return err
 }
 
-// filesIn lists the files among paths and below folders, without hidden ones.
+// filesIn lists the files among paths and below folders, without hidden ones. A
+// folder that cannot be read is listed itself, so that it is told of.
 func filesIn(paths []string) ([]string, error) {
 	var out []string
 	for _, p := range paths {
 		err := filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
+			switch {
+			case err != nil && d == nil:
+				return err // there is no such path
+			case err != nil:
+				out = append(out, name)
+				return fs.SkipDir
 			}
 			hidden := name != p && strings.HasPrefix(d.Name(), ".")
 			switch {
@@ -127,10 +133,9 @@ func filesIn(paths []string) ([]string, error) {
 				return nil
 			}
 			// A link to a folder is not followed.
-			if info, err := os.Stat(name); err != nil || info.IsDir() {
-				return err
+			if info, err := os.Stat(name); err != nil || !info.IsDir() {
+				out = append(out, name)
 			}
-			out = append(out, name)
 			return nil
 		})
 		if err != nil {

@@ -4,6 +4,8 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,5 +53,33 @@ func TestDecodeTriesFilesAndFolders(t *testing.T) {
 	}
 	if code, _, errs = run(t, "", "decode", "--connector", "shopify"); code != 1 || !strings.Contains(errs, "--object") {
 		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+func TestAFileThatCannotBeReadHidesNoOther(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(path("a.json"), []byte(order(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large, err := os.Create(path("large.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(large.Truncate(16<<20+1), large.Close(), os.Symlink("nowhere", path("gone.json")), os.Mkdir(path("locked"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	refused := 2
+	if _, err := os.ReadDir(path("locked")); err != nil {
+		refused++ // nobody is locked out who runs as root
+	}
+	code, out, errs := run(t, "", "decode", "--connector", "shopify", dir)
+	for _, want := range []string{
+		"large.json is larger than 16 MiB", "gone.json: no such file",
+		fmt.Sprintf("shopify: %d tried, 1 decoded, %d refused; 0 files hold no document", 1+refused, refused),
+	} {
+		if code != 1 || !strings.Contains(out, want) {
+			t.Errorf("exit %d without %q\n%s%s", code, want, out, errs)
+		}
 	}
 }
