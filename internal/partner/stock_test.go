@@ -35,7 +35,7 @@ clock_skew: 5m
 		{"a location twice", "code: CITY", "code: MAIN", 3, "is used twice"},
 		{"an unknown capability", "[pickup, ship]", "[pickup, fly]", 3, `there is no capability "fly"`},
 		{"negative safety stock", "safety_stock: 2", "safety_stock: -2", 3, "-2 is out of range"},
-		{"no country", "US: 3", "Usa: 3", 3, "no distance to a country"},
+		{"no country", "US: 3", "Usa: 3", 3, `"Usa" is no country`},
 		{"too many locations", "max_locations: 2", "max_locations: 99", 4, "99 is out of range"},
 		{"a kit of itself", "sku: MUG", "sku: SET", 6, "contains itself"},
 		{"no duration", "clock_skew: 5m", "clock_skew: soon", 7, "is no duration"},

@@ -6,6 +6,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -229,36 +230,79 @@ func (x Product) factor(unit string) (int64, error) {
 // Explode returns what n of a SKU are made of, in the order of the SKUs: the SKU
 // itself, or a kit's components, and theirs.
 func (p Policy) Explode(sku string, n int64) ([]Component, error) {
-	sum := map[string]int64{}
-	if err := p.explode(sku, n, nil, sum); err != nil {
+	parts, err := (&explosion{product: p.Product}).of(sku)
+	if err != nil {
 		return nil, err
 	}
-	out := make([]Component, 0, len(sum))
-	for s, q := range sum {
-		out = append(out, Component{s, q})
+	out := make([]Component, 0, len(parts))
+	for s, q := range parts {
+		if n > maxQuantity/q {
+			return nil, fmt.Errorf("%d of kit %s hold more than %d of %s", n, sku, int64(maxQuantity), s)
+		}
+		out = append(out, Component{s, q * n})
 	}
 	slices.SortFunc(out, func(a, b Component) int { return strings.Compare(a.SKU, b.SKU) })
 	return out, nil
 }
 
-func (p Policy) explode(sku string, n int64, above []string, sum map[string]int64) error {
-	if slices.Contains(above, sku) {
-		return fmt.Errorf("kit %s contains itself: %s", sku, strings.Join(append(above, sku), " → "))
+// explosion explodes each kit once, however many kits hold it: of kits that
+// hold two others each, a path for every way through them would never end.
+type explosion struct {
+	product func(sku string) Product
+	done    map[string]exploded
+	above   []string
+}
+
+type exploded struct {
+	parts map[string]int64 // of one
+	err   error
+}
+
+func (x *explosion) of(sku string) (map[string]int64, error) {
+	if known, ok := x.done[sku]; ok {
+		return known.parts, known.err
 	}
-	x := p.Product(sku)
-	if len(x.Components) == 0 {
-		sum[sku] += n
-		return nil
-	}
-	for _, c := range x.Components {
-		if c.Quantity <= 0 || n > maxQuantity/c.Quantity {
-			return fmt.Errorf("kit %s holds %d of %s", sku, c.Quantity, c.SKU)
+	if i := slices.Index(x.above, sku); i >= 0 {
+		way := append(slices.Clone(x.above[i:]), sku)
+		if len(way) > 12 {
+			way = append(way[:10], "…", sku)
 		}
-		if err := p.explode(c.SKU, n*c.Quantity, append(above, sku), sum); err != nil {
-			return err
+		return nil, fmt.Errorf("kit %s contains itself: %s", sku, strings.Join(way, " → "))
+	}
+	x.above = append(x.above, sku)
+	parts, err := x.explode(x.product(sku))
+	x.above = x.above[:len(x.above)-1]
+	if x.done == nil {
+		x.done = map[string]exploded{}
+	}
+	x.done[sku] = exploded{parts, err}
+	return parts, err
+}
+
+func (x *explosion) explode(kit Product) (map[string]int64, error) {
+	if len(kit.Components) == 0 {
+		return map[string]int64{kit.SKU: 1}, nil
+	}
+	sum := map[string]int64{}
+	for _, c := range kit.Components {
+		if c.Quantity <= 0 {
+			return nil, fmt.Errorf("kit %s holds %d of %s", kit.SKU, c.Quantity, c.SKU)
+		}
+		parts, err := x.of(c.SKU)
+		if err != nil {
+			return nil, err
+		}
+		for sku, n := range parts {
+			if n > (maxQuantity-sum[sku])/c.Quantity {
+				return nil, fmt.Errorf("kit %s holds more than %d of %s", kit.SKU, int64(maxQuantity), sku)
+			}
+			sum[sku] += n * c.Quantity
+		}
+		if len(sum) > MaxComponents {
+			return nil, fmt.Errorf("kit %s is made of more than %d SKUs, which are the most", kit.SKU, MaxComponents)
 		}
 	}
-	return nil
+	return sum, nil
 }
 
 // Problem is a rule that a policy breaks.
@@ -273,10 +317,9 @@ func (p Policy) Check(connections []string) (out []Problem) {
 	seen := map[string]bool{}
 	for i, l := range p.Locations {
 		at := fmt.Sprintf("locations[%d]", i)
-		switch {
-		case l.Code == "" || strings.ContainsAny(l.Code, "#\x00 ") || len(l.Code) > 60:
-			add(at+".code", fmt.Sprintf("%q is no location code", l.Code), "1 to 60 characters without space and #")
-		case seen[l.Code]:
+		if wrong, right := CheckCode(l.Code); wrong != "" {
+			add(at+".code", wrong, right)
+		} else if seen[l.Code] {
 			add(at+".code", fmt.Sprintf("%q is used twice", l.Code), "give each location its own")
 		}
 		seen[l.Code] = true
@@ -295,8 +338,8 @@ func (p Policy) Check(connections []string) (out []Problem) {
 				add(fmt.Sprintf("%s.capabilities[%d]", at, j), fmt.Sprintf("there is no capability %q", c), "there are "+strings.Join(capabilities, ", "))
 			}
 		}
-		if _, err := time.LoadLocation(l.TimeZone); err != nil || l.TimeZone == "Local" {
-			add(at+".time_zone", fmt.Sprintf("%q is no time zone", l.TimeZone), "a name of the IANA database such as America/New_York; UTC if it is left out")
+		if wrong, right := CheckZone(l.TimeZone); wrong != "" {
+			add(at+".time_zone", wrong, right)
 		}
 		for _, n := range []struct {
 			field string
@@ -306,9 +349,11 @@ func (p Policy) Check(connections []string) (out []Problem) {
 				add(at+"."+n.field, fmt.Sprintf("%d is out of range", n.is), "0 to 1000000000")
 			}
 		}
-		for country, d := range l.Distance {
-			if country != "*" && len(country) != 2 || country != strings.ToUpper(country) || d < 0 || d > 1_000_000_000 {
-				add(at+".distance", fmt.Sprintf("%s: %d is no distance to a country", country, d), "an ISO 3166-1 alpha-2 code, or \"*\", with a number from 0")
+		for _, country := range slices.Sorted(maps.Keys(l.Distance)) {
+			if wrong, right := checkCountry(country); wrong != "" {
+				add(at+".distance", wrong, right)
+			} else if d := l.Distance[country]; d < 0 || d > 1_000_000_000 {
+				add(at+".distance", fmt.Sprintf("%s: %d is out of range", country, d), "0 to 1000000000")
 			}
 		}
 	}
@@ -330,38 +375,55 @@ func (p Policy) Check(connections []string) (out []Problem) {
 }
 
 func (p Policy) checkProducts() (out []Problem) {
-	seen := map[string]bool{}
+	seen, told := map[string]Product{}, map[error]bool{}
+	for _, x := range slices.Backward(p.Products) { // of two, the first counts
+		seen[x.SKU] = x
+	}
+	kits := &explosion{product: func(sku string) Product {
+		x := seen[sku]
+		x.SKU = sku
+		return x
+	}}
+	first := map[string]bool{}
 	for i, x := range p.Products {
 		at := fmt.Sprintf("products[%d]", i)
 		add := func(field, wrong, right string) { out = append(out, Problem{at + field, wrong, right}) }
 		switch {
 		case x.SKU == "":
 			add(".sku", "is missing", "the SKU as positions have it")
-		case seen[x.SKU]:
+		case first[x.SKU]:
 			add(".sku", fmt.Sprintf("%q stands twice", x.SKU), "keep one")
 		}
-		seen[x.SKU] = true
+		first[x.SKU] = true
 		if x.Unit != "" && x.Unit != Piece && x.Unit != Gram {
 			add(".unit", fmt.Sprintf("there is no unit %q", x.Unit), "there are gram, piece")
 		}
-		for name, n := range x.Packs {
-			if n < 2 || n > 1_000_000 || name == "" {
+		for _, name := range slices.Sorted(maps.Keys(x.Packs)) {
+			if n := x.Packs[name]; n < 2 || n > 1_000_000 || name == "" {
 				add(".packs", fmt.Sprintf("%s: %d is no pack", name, n), "a name with how many of the unit it holds, 2 to 1000000")
+			} else if n, err := (Product{SKU: x.SKU, Unit: x.Unit}).factor(name); err == nil {
+				add(".packs", fmt.Sprintf("%q is no name for a pack: it is %d %s already, and the pack would never be used", name, n, x.unit()), "a name of its own, such as case")
 			}
 		}
+		part, before := map[string]bool{}, len(out)
 		for j, c := range x.Components {
-			if c.SKU == "" || c.Quantity <= 0 || c.Quantity > 1_000_000 {
-				add(fmt.Sprintf(".components[%d]", j), fmt.Sprintf("%d of %q is no component", c.Quantity, c.SKU), "a sku and a quantity of 1 or more")
+			switch field := fmt.Sprintf(".components[%d]", j); {
+			case c.SKU == "" || c.Quantity <= 0 || c.Quantity > 1_000_000:
+				add(field, fmt.Sprintf("%d of %q is no component", c.Quantity, c.SKU), "a sku and a quantity of 1 to 1000000")
+			case part[c.SKU]:
+				add(field+".sku", fmt.Sprintf("%q stands twice in the kit", c.SKU), "keep one, with the quantity of both")
 			}
+			part[c.SKU] = true
 		}
 		if len(x.Components) > 0 && len(x.Packs) > 0 {
 			add(".packs", "a kit has no stock of its own, so it has no packs", "put packs on its components")
 		}
-		if parts, err := p.Explode(x.SKU, 1); err != nil {
-			add(".components", err.Error(), "a kit's components lead to SKUs that are no kits")
-		} else if len(parts) > MaxComponents {
-			add(".components", fmt.Sprintf("a kit of %d SKUs", len(parts)), fmt.Sprintf("%d are the most", MaxComponents))
+		// A kit is as wrong as a kit in it; that is said once.
+		_, err := kits.of(x.SKU)
+		if err != nil && !told[err] && len(out) == before {
+			add(".components", err.Error(), fmt.Sprintf("a kit's components lead to SKUs that are no kits, %d at most", MaxComponents))
 		}
+		told[err] = true
 	}
 	return out
 }

@@ -167,8 +167,8 @@ func (r Retailer) Check() (out []Problem) {
 		case c.Connector == "":
 			add(at+".connector", "is missing", "the system that this connection reaches")
 		}
-		if _, err := time.LoadLocation(c.TimeZone); err != nil || c.TimeZone == "Local" {
-			add(at+".time_zone", fmt.Sprintf("%q is no time zone", c.TimeZone), "a name of the IANA database such as America/New_York; UTC if it is left out")
+		if wrong, right := rules.CheckZone(c.TimeZone); wrong != "" {
+			add(at+".time_zone", wrong, right)
 		}
 		seen[c.ID] = true
 		ids = append(ids, c.ID)
@@ -184,8 +184,8 @@ func (r Retailer) Check() (out []Problem) {
 		if channels[w.Channel] {
 			add(at+".channel", fmt.Sprintf("%q has two routes", w.Channel), "keep one")
 		}
-		if w.Location == "" {
-			add(at+".location", "is missing", "the warehouse's location code in stock positions")
+		if wrong, right := rules.CheckCode(w.Location); wrong != "" {
+			add(at+".location", wrong, right)
 		} else if _, known := r.Stock.Location(w.Location); !known {
 			add(at+".location", fmt.Sprintf("there is no location %q", w.Location), "one of locations")
 		}

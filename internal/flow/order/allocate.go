@@ -232,7 +232,11 @@ func (a *allocation) free(ctx context.Context) (map[string]rules.Free, []stock.H
 	for _, l := range a.policy.Locations {
 		f := rules.Free{Unreserved: map[string]int64{}}
 		if l.DailyOrders > 0 && !slices.ContainsFunc(holds, func(h stock.Hold) bool { return h.Location == l.Code }) {
-			if f.Orders, err = a.Stock.Orders(ctx, a.head.Tenant, l.Code, a.day(l)); err != nil {
+			day, err := a.day(l)
+			if err != nil {
+				return nil, nil, err
+			}
+			if f.Orders, err = a.Stock.Orders(ctx, a.head.Tenant, l.Code, day); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -255,12 +259,12 @@ func (a *allocation) codes() (out []string) {
 }
 
 // day is today at a location.
-func (a *allocation) day(l rules.Location) string {
+func (a *allocation) day(l rules.Location) (string, error) {
 	zone, err := time.LoadLocation(l.TimeZone)
 	if err != nil {
-		zone = time.UTC // the configuration was checked
+		return "", fault.Wrap(fault.Permanent, fault.Configuration, err, "reading the time zone of location %s", l.Code).At("locations.time_zone", l.TimeZone)
 	}
-	return a.Life.Now().In(zone).Format(time.DateOnly)
+	return a.Life.Now().In(zone).Format(time.DateOnly), nil
 }
 
 // items are the needs at one location.
@@ -285,7 +289,11 @@ func (a *allocation) take(ctx context.Context, d rules.Decision) error {
 		for i := range chunk {
 			// An order counts once, with the first of its chunks.
 			if l, _ := a.policy.Location(chunk[i].Location); l.DailyOrders > 0 && !counted[l.Code] {
-				chunk[i].Capacity = &stock.Capacity{Day: a.day(l), Limit: l.DailyOrders}
+				day, err := a.day(l)
+				if err != nil {
+					return err
+				}
+				chunk[i].Capacity = &stock.Capacity{Day: day, Limit: l.DailyOrders}
 			}
 		}
 		for _, it := range chunk {

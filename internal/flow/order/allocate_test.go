@@ -318,6 +318,18 @@ func TestALocationsDayIsThatOfItsTimeZone(t *testing.T) {
 	}
 }
 
+// A location's orders of the day must not be counted by another day.
+func TestATimeZoneThatIsNotKnownParksTheOrder(t *testing.T) {
+	p := at("MAIN")
+	p.Locations[0].DailyOrders, p.Locations[0].TimeZone = 5, "Pacific/Atlantis"
+	r := newRuled(t, p, map[string]map[string]int64{"MAIN": {"MUG": 9}})
+	f := fault.Of(r.phase().Allocate(t.Context(), r.accept("o1", "MUG", 1)))
+	if f == nil || f.Kind != fault.Permanent || f.Class != fault.Configuration || f.Field != "locations.time_zone" || f.Value != "Pacific/Atlantis" {
+		t.Fatalf("err = %v", f)
+	}
+	r.has("MUG", "MAIN", 9, 0)
+}
+
 // What an order took and never said that it has does not stay reserved for ever.
 func TestAReservationThatNobodyClaimsIsGivenBackOnceItIsNeeded(t *testing.T) {
 	r := newRuled(t, two, map[string]map[string]int64{"MAIN": {"MUG": 2}, "CITY": {"MUG": 0}})
