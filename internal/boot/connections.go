@@ -95,6 +95,11 @@ func (c *Connections) Retailer(ctx context.Context, t retail.Tenant) (tenancy.Re
 	if ok && now.Before(k.until) {
 		return k.value, nil
 	}
+	return c.reread(ctx, t, now)
+}
+
+// reread returns a tenant's configuration as it is now.
+func (c *Connections) reread(ctx context.Context, t retail.Tenant, now time.Time) (tenancy.Retailer, error) {
 	r, err := c.Store.Retailer(ctx, t)
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return r, fault.Wrap(fault.Permanent, fault.Configuration, err, "reading the configuration").At("tenant", t.String())
@@ -158,14 +163,11 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 	if err != nil {
 		return nil, err
 	}
-	conn, ok := r.Connection(connection)
-	if !ok {
-		return nil, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", connection)
-	}
-	opened, err := c.connector(ctx, key, conn, now)
+	opened, err := c.connector(ctx, key, &r, now)
 	if err != nil {
 		return nil, err
 	}
+	conn, _ := r.Connection(connection)
 	opened = catalog.Translate(opened, c.Translator(r, conn))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,22 +179,42 @@ func (c *Connections) Open(ctx context.Context, t retail.Tenant, connection stri
 }
 
 // connector opens a connection's connector, or returns the one that was opened
-// of the same settings and credential.
-func (c *Connections) connector(ctx context.Context, key openKey, conn tenancy.Connection, now time.Time) (any, error) {
-	sealed, err := c.Store.Credential(ctx, key.tenant, conn.ID)
-	switch {
-	case errors.Is(err, tenancy.ErrNotFound):
-		return nil, fault.Wrap(fault.Permanent, fault.Configuration, err, "opening the connection").At("connection", conn.ID)
-	case err != nil:
-		return nil, err
+// of the same settings and credential. The two are replaced together and read
+// apart: what is opened anew has a credential that was read between two reads of
+// one version, so that no address is told the secret of another. r may become
+// a later version.
+func (c *Connections) connector(ctx context.Context, key openKey, r *tenancy.Retailer, now time.Time) (any, error) {
+	for {
+		conn, ok := r.Connection(key.connection)
+		if !ok {
+			return nil, fault.New(fault.Permanent, fault.Configuration, "the retailer's configuration has no such connection").At("connection", key.connection)
+		}
+		sealed, missing := c.Store.Credential(ctx, key.tenant, conn.ID)
+		if missing != nil && !errors.Is(missing, tenancy.ErrNotFound) {
+			return nil, missing
+		}
+		of := fmt.Sprintf("%q %q %q %v", conn.Connector, conn.Settings, sealed, Limits(conn))
+		c.mu.Lock()
+		k, ok := c.open[key]
+		c.mu.Unlock()
+		if ok && missing == nil && k.of == of && now.Before(k.until) {
+			return k.opened, nil
+		}
+		is, err := c.reread(ctx, key.tenant, now)
+		switch {
+		case err != nil:
+			return nil, err
+		case is.Version != r.Version:
+			*r = is
+			continue
+		case missing != nil:
+			return nil, fault.Wrap(fault.Permanent, fault.Configuration, missing, "opening the connection").At("connection", conn.ID)
+		}
+		return c.openAnew(ctx, key, conn, sealed, of, now)
 	}
-	of := fmt.Sprintf("%q %q %q %v", conn.Connector, conn.Settings, sealed, Limits(conn))
-	c.mu.Lock()
-	k, ok := c.open[key]
-	c.mu.Unlock()
-	if ok && k.of == of && now.Before(k.until) {
-		return k.opened, nil
-	}
+}
+
+func (c *Connections) openAnew(ctx context.Context, key openKey, conn tenancy.Connection, sealed []byte, of string, now time.Time) (any, error) {
 	secrets := map[string]string{}
 	if err := c.Sealer.Open(ctx, key.tenant, conn.ID, sealed, &secrets); err != nil {
 		return nil, fmt.Errorf("opening the credential of %s: %w", conn.ID, err)

@@ -3,10 +3,12 @@ package boot
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +101,68 @@ func TestAConnectorLastsWhileItsSettingsAndCredentialAreTheSame(t *testing.T) {
 		}
 		if anew := decrypted > before; anew != tc.anew {
 			t.Errorf("%s: opened anew: %t, want %t", tc.name, anew, tc.anew)
+		}
+	}
+}
+
+// moving is a configuration that is replaced while it is read.
+type moving struct {
+	stored
+	read func()
+}
+
+func (m *moving) Retailer(ctx context.Context, t retail.Tenant) (tenancy.Retailer, error) {
+	r, err := m.stored.Retailer(ctx, t)
+	m.read()
+	return r, err
+}
+
+func (m *moving) Credential(ctx context.Context, t retail.Tenant, connection string) ([]byte, error) {
+	sealed, err := m.stored.Credential(ctx, t, connection)
+	m.read()
+	return sealed, err
+}
+
+// The old address must not be told the new password, nor the new one the old.
+func TestAConnectorIsNeverOpenedOfTheSettingsOfOneVersionAndTheSecretsOfAnother(t *testing.T) {
+	tenant, err := retail.ParseTenant("north")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decrypted, now := 0, time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	sealer := credential.Sealer{KMS: oneKey(t, &decrypted), Key: "key"}
+	versions := map[int64]stored{}
+	for n := int64(1); n <= 2; n++ {
+		sealed, err := sealer.Seal(t.Context(), tenant, "shop", map[string]string{"access_token": fmt.Sprint(n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions[n] = stored{sealed: sealed, retailer: tenancy.Retailer{Tenant: tenant, Version: n, Connections: []tenancy.Connection{
+			{ID: "shop", Connector: "shopify", Settings: json.RawMessage(fmt.Sprintf(`{"shop":"v%d.myshopify.com"}`, n))}}}}
+	}
+	pair := func(n int64) string {
+		return fmt.Sprintf("%q %q", versions[n].retailer.Connections[0].Settings, versions[n].sealed)
+	}
+	for when := 1; when <= 8; when++ {
+		store, reads := &moving{stored: versions[1]}, 0
+		store.read = func() {
+			if reads++; reads == when {
+				store.stored = versions[2]
+			}
+		}
+		c := &Connections{Store: store, Sealer: sealer, Client: egress.New(clock), Rates: &rate.Governor{Now: clock, NewID: func() string { return "id" }}, Now: clock}
+		for range 4 {
+			if _, err := c.Open(t.Context(), tenant, "shop"); err != nil {
+				t.Fatal(err)
+			}
+			if of := c.open[openKey{tenant, "shop"}].of; !strings.Contains(of, pair(1)) && !strings.Contains(of, pair(2)) {
+				t.Errorf("replaced after read %d: opened of %s", when, of)
+			}
+			now = now.Add(keep)
+		}
+		if of := c.open[openKey{tenant, "shop"}].of; !strings.Contains(of, pair(2)) {
+			t.Errorf("replaced after read %d of %d: the first is still open", when, reads)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func stack(t *testing.T) (*dynamo.Store, aws.Config, string, retail.Tenant) {
 			Maps: map[mapping.Kind]mapping.Fixed{mapping.Payment: {Decode: map[string]string{"paid": "settled"}}}},
 		{ID: "erp", Connector: "tryton", Settings: json.RawMessage(`{"url":"https://erp.example.com","database":"erp","user":"waybill","company":"C","currency":"USD","warehouse":"WH"}`)},
 		{ID: "warehouse", Connector: "shipbob", Settings: json.RawMessage(`{"channel_id":"1"}`)},
-	}, Routes: []tenancy.Route{{Channel: "shop", ERP: "erp", Warehouse: "warehouse", Location: "MAIN"}}}))
+	}, Routes: []tenancy.Route{{Channel: "shop", ERP: "erp", Warehouse: "warehouse", Location: "MAIN"}}}, tenancy.Secrets{}))
 	return store, cfg, out["RawBucket"], north
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/rules"
 	"github.com/waybillhq/waybill/internal/stock"
+	"github.com/waybillhq/waybill/internal/tenancy"
 )
 
 // stocked is a stack whose retailer has rules about stock.
@@ -26,7 +27,7 @@ func stocked(t *testing.T) (*dynamo.Store, retail.Tenant) {
 	r.Version++
 	r.Stock = rules.Policy{Locations: []rules.Location{{Code: "MAIN", Owner: "warehouse", SafetyStock: 2}, {Code: "SHOP"}},
 		Products: []rules.Product{{SKU: "TEA", Unit: rules.Gram}, {SKU: "MUG", Packs: map[string]int64{"case": 12}}, {SKU: "KIT", Components: []rules.Component{{SKU: "MUG", Quantity: 2}}}}}
-	must(t, store.PutRetailer(t.Context(), r))
+	must(t, store.PutRetailer(t.Context(), r, tenancy.Secrets{}))
 	return store, north
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -40,10 +42,10 @@ func (s *Store) Retailer(ctx context.Context, t retail.Tenant) (tenancy.Retailer
 	return r, nil
 }
 
-// PutRetailer writes r as a new, immutable version and moves the pointer to
-// it. r.Version must be the current version plus one; a concurrent apply makes
-// it fail with document.ErrConflict.
-func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
+// PutRetailer writes r as a new, immutable version and moves the pointer to it,
+// in one transaction with its secrets. r.Version must be the current version
+// plus one; a concurrent apply makes it fail with document.ErrConflict.
+func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer, with tenancy.Secrets) error {
 	ws, err := s.newVersion(configPK(r.Tenant), r.Version, r)
 	if err != nil {
 		return fmt.Errorf("applying retailer %s: %w", r.Tenant, err)
@@ -52,7 +54,40 @@ func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
 	if err != nil {
 		return err
 	}
-	return s.transact(ctx, append(ws, listed))
+	kept, err := s.secrets(r.Tenant, with)
+	if err != nil {
+		return err
+	}
+	return s.transact(ctx, slices.Concat(ws, []write{listed}, kept))
+}
+
+// secrets are the writes of a tenant's secrets; what is gone already is taken
+// away all the same.
+func (s *Store) secrets(t retail.Tenant, with tenancy.Secrets) (ws []write, err error) {
+	keep := func(it sealedItem) {
+		if err == nil {
+			var w write
+			w, err = put(s.tables.Credentials, it, "", nil, nil)
+			ws = append(ws, w)
+		}
+	}
+	remove := func(pk, sk string) {
+		ws = append(ws, write{types.TransactWriteItem{Delete: &types.Delete{TableName: &s.tables.Credentials, Key: item{"pk": str(pk), "sk": str(sk)}}}, nil})
+	}
+	for _, connection := range slices.Sorted(maps.Keys(with.Credentials)) {
+		if sealed := with.Credentials[connection]; sealed != nil {
+			keep(sealedItem{PK: credentialPK(t, connection), SK: secretKey, Sealed: sealed})
+		} else {
+			remove(credentialPK(t, connection), secretKey)
+		}
+	}
+	for _, h := range with.Hooks {
+		keep(sealedItem{PK: hookPK(t, h.Token), SK: hookKey, Sealed: h.Sealed, Connection: h.Connection, Connector: h.Connector, Settings: string(h.Settings)})
+	}
+	for _, token := range with.Closed {
+		remove(hookPK(t, token), hookKey)
+	}
+	return ws, err
 }
 
 // newVersion writes v as an immutable version, and as the current one if that
@@ -130,15 +165,6 @@ func (s *Store) Credential(ctx context.Context, t retail.Tenant, connection stri
 	return it.Sealed, err
 }
 
-// PutCredential replaces a connection's sealed secrets.
-func (s *Store) PutCredential(ctx context.Context, t retail.Tenant, connection string, sealed []byte) error {
-	w, err := put(s.tables.Credentials, sealedItem{PK: credentialPK(t, connection), SK: secretKey, Sealed: sealed}, "", nil, nil)
-	if err != nil {
-		return err
-	}
-	return s.transact(ctx, []write{w})
-}
-
 // Hook implements tenancy.Store.
 func (s *Store) Hook(ctx context.Context, t retail.Tenant, token string) (tenancy.Hook, error) {
 	var it sealedItem
@@ -148,16 +174,6 @@ func (s *Store) Hook(ctx context.Context, t retail.Tenant, token string) (tenanc
 	}
 	return tenancy.Hook{Tenant: t, Token: token, Connection: it.Connection, Connector: it.Connector,
 		Settings: json.RawMessage(it.Settings), Sealed: it.Sealed}, err
-}
-
-// PutHook creates or replaces a hook.
-func (s *Store) PutHook(ctx context.Context, h tenancy.Hook) error {
-	w, err := put(s.tables.Credentials, sealedItem{PK: hookPK(h.Tenant, h.Token), SK: hookKey, Sealed: h.Sealed,
-		Connection: h.Connection, Connector: h.Connector, Settings: string(h.Settings)}, "", nil, nil)
-	if err != nil {
-		return err
-	}
-	return s.transact(ctx, []write{w})
 }
 
 // Watermark implements tenancy.Store.

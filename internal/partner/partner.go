@@ -27,6 +27,20 @@ type Folder struct {
 	Partner   tenancy.Partner
 	Alerts    AlertSecrets
 	Retailers []Retailer
+
+	belongs Problem // where the partner is named
+}
+
+// Belongs refuses a folder for a stack that is another partner's; a stack that
+// has none yet takes any.
+func (f Folder) Belongs(to string) error {
+	if to == "" || to == f.Partner.Partner {
+		return nil
+	}
+	p := f.belongs
+	p.Wrong = fmt.Sprintf("is %q, but the stack is that of %q", f.Partner.Partner, to)
+	p.Right = fmt.Sprintf("name the folder of %s, or the stack of %s", to, f.Partner.Partner)
+	return Problems{p}
 }
 
 // AlertsCredential is the name of the credential that AlertSecrets are sealed
@@ -43,6 +57,8 @@ type Retailer struct {
 	Config  tenancy.Retailer
 	Secrets map[string]map[string]string // by connection
 	Hooks   map[string][]string          // webhook secrets by connection
+
+	path string
 }
 
 type partnerFile struct {
@@ -109,6 +125,7 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	if ok {
 		out.Partner = f.partner(p)
 		out.Partner.Alerts, out.Alerts = f.alerts(p)
+		out.belongs = Problem{File: path, Line: f.at("partner").Line, Field: "partner"}
 	}
 	f.hide()
 	for _, path := range retailerFiles(dir, &problems) {
@@ -198,7 +215,7 @@ func (f file) retailer(r retailerFile) Retailer {
 	if want := strings.TrimSuffix(filepath.Base(f.path), ".yaml"); err == nil && r.Tenant != want {
 		f.add("tenant", fmt.Sprintf("is %q, but the file is named %s.yaml", r.Tenant, want), "make them equal")
 	}
-	out := Retailer{Config: tenancy.Retailer{Schema: 1, Tenant: t, Name: r.Name}, Secrets: map[string]map[string]string{}, Hooks: map[string][]string{}}
+	out := Retailer{path: f.path, Config: tenancy.Retailer{Schema: 1, Tenant: t, Name: r.Name}, Secrets: map[string]map[string]string{}, Hooks: map[string][]string{}}
 	can := map[string]any{}
 	for i, c := range r.Connections {
 		at := fmt.Sprintf("connections[%d]", i)

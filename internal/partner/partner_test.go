@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/internal/document"
 	"github.com/waybillhq/waybill/internal/partner"
 	"github.com/waybillhq/waybill/internal/retail"
 	"github.com/waybillhq/waybill/internal/tenancy"
@@ -229,6 +230,7 @@ type stack struct {
 	credentials map[string][]byte
 	hooks       map[string]tenancy.Hook
 	writes      int
+	before      func() // each write of a retailer
 }
 
 func newStack() *stack {
@@ -242,10 +244,28 @@ func (s *stack) Partner(context.Context) (tenancy.Partner, error) {
 	return s.partner, nil
 }
 
-func (s *stack) PutPartner(_ context.Context, p tenancy.Partner) error {
+func (s *stack) PutPartner(_ context.Context, p tenancy.Partner, with tenancy.Secrets) error {
+	if p.Version != s.partner.Version+1 {
+		return document.ErrConflict
+	}
 	s.writes++
 	s.partner = p
+	s.keep(retail.Partner, with)
 	return nil
+}
+
+func (s *stack) keep(t retail.Tenant, with tenancy.Secrets) {
+	for c, b := range with.Credentials {
+		if s.credentials[t.String()+"/"+c] = b; b == nil {
+			delete(s.credentials, t.String()+"/"+c)
+		}
+	}
+	for _, h := range with.Hooks {
+		s.hooks[h.Token] = h
+	}
+	for _, token := range with.Closed {
+		delete(s.hooks, token)
+	}
 }
 
 func (s *stack) Retailer(_ context.Context, t retail.Tenant) (tenancy.Retailer, error) {
@@ -256,12 +276,16 @@ func (s *stack) Retailer(_ context.Context, t retail.Tenant) (tenancy.Retailer, 
 	return r, nil
 }
 
-func (s *stack) PutRetailer(_ context.Context, r tenancy.Retailer) error {
-	s.writes++
-	if r.Version != s.retailers[r.Tenant.String()].Version+1 {
-		return fmt.Errorf("version %d", r.Version)
+func (s *stack) PutRetailer(_ context.Context, r tenancy.Retailer, with tenancy.Secrets) error {
+	if s.before != nil {
+		s.before()
 	}
+	if r.Version != s.retailers[r.Tenant.String()].Version+1 {
+		return document.ErrConflict
+	}
+	s.writes++
 	s.retailers[r.Tenant.String()] = r
+	s.keep(r.Tenant, with)
 	return nil
 }
 
@@ -280,34 +304,12 @@ func (s *stack) Credential(_ context.Context, t retail.Tenant, c string) ([]byte
 	return b, nil
 }
 
-func (s *stack) PutCredential(_ context.Context, t retail.Tenant, c string, b []byte) error {
-	s.writes++
-	s.credentials[t.String()+"/"+c] = b
-	return nil
-}
-
-func (s *stack) DeleteCredential(_ context.Context, t retail.Tenant, c string) error {
-	delete(s.credentials, t.String()+"/"+c)
-	return nil
-}
-
 func (s *stack) Hook(_ context.Context, t retail.Tenant, token string) (tenancy.Hook, error) {
 	h, ok := s.hooks[token]
 	if !ok || h.Tenant != t {
 		return h, tenancy.ErrNotFound
 	}
 	return h, nil
-}
-
-func (s *stack) PutHook(_ context.Context, h tenancy.Hook) error {
-	s.writes++
-	s.hooks[h.Token] = h
-	return nil
-}
-
-func (s *stack) DeleteHook(_ context.Context, _ retail.Tenant, token string) error {
-	delete(s.hooks, token)
-	return nil
 }
 
 func (s *stack) Watermark(context.Context, retail.Tenant, string) (time.Time, error) {

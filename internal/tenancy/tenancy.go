@@ -110,6 +110,14 @@ type Hook struct {
 	Sealed     []byte // the webhook secrets, sealed for tenant and connection
 }
 
+// Secrets are what comes into force, or goes, together with a version of a
+// configuration.
+type Secrets struct {
+	Credentials map[string][]byte // sealed, by connection; nil takes one away
+	Hooks       []Hook            // created or replaced
+	Closed      []string          // tokens of hooks that are taken away
+}
+
 // ErrNotFound is returned for what was never applied.
 var ErrNotFound = errors.New("not configured")
 

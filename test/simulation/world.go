@@ -220,11 +220,6 @@ func (w *world) addTenant(name string) {
 	w.tenants = append(w.tenants, t)
 	w.apply(t)
 	ctx := context.Background()
-	for _, conn := range []string{"shop", "wms"} {
-		if err := w.store.PutHook(ctx, tenancy.Hook{Tenant: t.id, Token: "token-" + conn, Connection: conn, Connector: conn, Sealed: []byte("secret-" + name)}); err != nil {
-			panic(err)
-		}
-	}
 	for _, l := range locations {
 		for _, sku := range skus {
 			if err := w.store.Apply(ctx, t.id, []stock.Move{{SKU: sku, Location: l, Type: "opening", Document: l, OnHand: onHand}}); err != nil {
@@ -240,7 +235,13 @@ func (w *world) apply(t *tenant) {
 	r := tenancy.Retailer{Schema: 1, Tenant: t.id, Name: t.id.String(), Version: t.version, AppliedAt: w.time(),
 		Connections: []tenancy.Connection{{ID: "shop", Connector: "shop"}, {ID: "erp", Connector: "erp"}, {ID: "wms", Connector: "wms"}},
 		Routes:      []tenancy.Route{{Channel: "shop", ERP: "erp", Warehouse: "wms", Location: t.location}}}
-	if err := w.store.PutRetailer(context.Background(), r); err != nil {
+	var with tenancy.Secrets
+	if t.version == 1 {
+		for _, conn := range []string{"shop", "wms"} {
+			with.Hooks = append(with.Hooks, tenancy.Hook{Tenant: t.id, Token: "token-" + conn, Connection: conn, Connector: conn, Sealed: []byte("secret-" + t.id.String())})
+		}
+	}
+	if err := w.store.PutRetailer(context.Background(), r, with); err != nil {
 		panic(err)
 	}
 }

@@ -20,6 +20,7 @@ var configurationTests = []test{
 	{"EveryRetailerIsListedOnceInOrder", tenants},
 	{"ASecretIsKeptReplacedAndRemoved", secrets},
 	{"AHookIsKeptReplacedAndRemoved", hooks},
+	{"OfARefusedVersionNoSecretIsInForce", refused},
 	{"AWatermarkMoves", watermark},
 }
 
@@ -34,17 +35,17 @@ func retailerVersions(t *testing.T, d Driver) {
 	if _, err := d.Store.Retailer(t.Context(), tn); !errors.Is(err, tenancy.ErrNotFound) {
 		t.Errorf("before: %v", err)
 	}
-	if err := d.Store.PutRetailer(t.Context(), newRetailer(tn, 2)); !errors.Is(err, document.ErrConflict) {
+	if err := d.Store.PutRetailer(t.Context(), newRetailer(tn, 2), tenancy.Secrets{}); !errors.Is(err, document.ErrConflict) {
 		t.Errorf("the second before the first: %v", err)
 	}
 	for v := int64(1); v <= 3; v++ {
-		must(t, d.Store.PutRetailer(t.Context(), newRetailer(tn, v)))
+		must(t, d.Store.PutRetailer(t.Context(), newRetailer(tn, v), tenancy.Secrets{}))
 		got, err := d.Store.Retailer(t.Context(), tn)
 		must(t, err)
 		same(t, "retailer", newRetailer(tn, v), got)
 	}
 	for _, v := range []int64{1, 3, 5} {
-		if err := d.Store.PutRetailer(t.Context(), newRetailer(tn, v)); !errors.Is(err, document.ErrConflict) {
+		if err := d.Store.PutRetailer(t.Context(), newRetailer(tn, v), tenancy.Secrets{}); !errors.Is(err, document.ErrConflict) {
 			t.Errorf("version %d after 3: %v", v, err)
 		}
 	}
@@ -62,13 +63,13 @@ func partnerVersions(t *testing.T, d Driver) {
 		t.Errorf("before: %v", err)
 	}
 	for v := int64(1); v <= 2; v++ {
-		must(t, d.Store.PutPartner(t.Context(), partner(v)))
+		must(t, d.Store.PutPartner(t.Context(), partner(v), tenancy.Secrets{}))
 		got, err := d.Store.Partner(t.Context())
 		must(t, err)
 		same(t, "partner", partner(v), got)
 	}
 	for _, v := range []int64{1, 2, 4} {
-		if err := d.Store.PutPartner(t.Context(), partner(v)); !errors.Is(err, document.ErrConflict) {
+		if err := d.Store.PutPartner(t.Context(), partner(v), tenancy.Secrets{}); !errors.Is(err, document.ErrConflict) {
 			t.Errorf("version %d after 2: %v", v, err)
 		}
 	}
@@ -80,7 +81,7 @@ func appliedOnce(t *testing.T, d Driver) {
 		won := count(t, 5, func(n int) (bool, error) {
 			r := newRetailer(tn, v)
 			r.Name = fmt.Sprint("by ", n)
-			err := d.Store.PutRetailer(context.Background(), r)
+			err := d.Store.PutRetailer(context.Background(), r, tenancy.Secrets{})
 			if errors.Is(err, document.ErrConflict) {
 				return false, nil
 			}
@@ -102,12 +103,22 @@ func tenants(t *testing.T, d Driver) {
 	}
 	for _, i := range []int64{1, 2} {
 		for n := range want {
-			must(t, d.Store.PutRetailer(t.Context(), newRetailer(want[(n*7)%30], i)))
+			must(t, d.Store.PutRetailer(t.Context(), newRetailer(want[(n*7)%30], i), tenancy.Secrets{}))
 		}
 	}
 	got, err := d.Store.Tenants(t.Context())
 	must(t, err)
 	same(t, "tenants", want, got)
+}
+
+// puts stores versions of a retailer, one after the other, each with secrets.
+func puts(t *testing.T, d Driver, tn retail.Tenant) func(tenancy.Secrets) {
+	v := int64(0)
+	return func(with tenancy.Secrets) {
+		t.Helper()
+		v++
+		must(t, d.Store.PutRetailer(t.Context(), newRetailer(tn, v), with))
+	}
 }
 
 func secrets(t *testing.T, d Driver) {
@@ -119,20 +130,25 @@ func secrets(t *testing.T, d Driver) {
 		}
 	}
 	missing("before")
+	put := puts(t, d, tn)
 	for _, sealed := range []string{"one", "two"} {
-		must(t, d.Store.PutCredential(t.Context(), tn, "shop", []byte(sealed)))
+		put(tenancy.Secrets{Credentials: map[string][]byte{"shop": []byte(sealed), "shop2": []byte("other")}})
 		if got, err := d.Store.Credential(t.Context(), tn, "shop"); err != nil || string(got) != sealed {
 			t.Errorf("%q = %q, %v", sealed, got, err)
 		}
 	}
-	must(t, d.Store.PutCredential(t.Context(), tn, "shop2", []byte("other")))
 	for range 2 {
-		must(t, d.Store.DeleteCredential(t.Context(), tn, "shop"))
+		put(tenancy.Secrets{Credentials: map[string][]byte{"shop": nil}})
 		missing("after")
 	}
 	if got, err := d.Store.Credential(t.Context(), tn, "shop2"); err != nil || string(got) != "other" {
 		t.Errorf("another connection's = %q, %v", got, err)
 	}
+	must(t, d.Store.PutPartner(t.Context(), tenancy.Partner{Partner: "p", Version: 1}, tenancy.Secrets{Credentials: map[string][]byte{"shop": []byte("own")}}))
+	if got, err := d.Store.Credential(t.Context(), retail.Partner, "shop"); err != nil || string(got) != "own" {
+		t.Errorf("the partner's own = %q, %v", got, err)
+	}
+	missing("after the partner's own")
 }
 
 func hooks(t *testing.T, d Driver) {
@@ -144,21 +160,48 @@ func hooks(t *testing.T, d Driver) {
 		}
 	}
 	missing("before")
+	put := puts(t, d, h.Tenant)
 	for _, sealed := range []string{"one", "two"} {
 		h.Sealed = []byte(sealed)
-		must(t, d.Store.PutHook(t.Context(), h))
+		put(tenancy.Secrets{Hooks: []tenancy.Hook{h}})
 		got, err := d.Store.Hook(t.Context(), h.Tenant, h.Token)
 		must(t, err)
 		same(t, "hook", h, got)
 	}
 	// A connection's secret and a hook with its name are two things.
-	must(t, d.Store.PutCredential(t.Context(), h.Tenant, h.Token, []byte("secret")))
+	put(tenancy.Secrets{Credentials: map[string][]byte{h.Token: []byte("secret")}})
 	for range 2 {
-		must(t, d.Store.DeleteHook(t.Context(), h.Tenant, h.Token))
+		put(tenancy.Secrets{Closed: []string{h.Token}})
 		missing("after")
 	}
 	if got, err := d.Store.Credential(t.Context(), h.Tenant, h.Token); err != nil || string(got) != "secret" {
 		t.Errorf("the secret = %q, %v", got, err)
+	}
+}
+
+func refused(t *testing.T, d Driver) {
+	tn := tenant(t, "acme")
+	h := tenancy.Hook{Tenant: tn, Token: "token", Connection: "shop", Connector: "shopify", Settings: json.RawMessage(`{}`), Sealed: []byte("one")}
+	put := puts(t, d, tn)
+	put(tenancy.Secrets{Credentials: map[string][]byte{"shop": []byte("one"), "erp": []byte("one")}, Hooks: []tenancy.Hook{h}})
+	next := h
+	next.Token = "another"
+	all := tenancy.Secrets{Credentials: map[string][]byte{"shop": []byte("two"), "erp": nil}, Hooks: []tenancy.Hook{next}, Closed: []string{h.Token}}
+	for _, v := range []int64{1, 3} {
+		if err := d.Store.PutRetailer(t.Context(), newRetailer(tn, v), all); !errors.Is(err, document.ErrConflict) {
+			t.Errorf("version %d after 1: %v", v, err)
+		}
+	}
+	for _, connection := range []string{"shop", "erp"} {
+		if got, err := d.Store.Credential(t.Context(), tn, connection); err != nil || string(got) != "one" {
+			t.Errorf("the secret of %s = %q, %v", connection, got, err)
+		}
+	}
+	if got, err := d.Store.Hook(t.Context(), tn, h.Token); err != nil || string(got.Sealed) != "one" {
+		t.Errorf("hook = %+v, %v", got, err)
+	}
+	if _, err := d.Store.Hook(t.Context(), tn, next.Token); !errors.Is(err, tenancy.ErrNotFound) {
+		t.Errorf("another hook: %v", err)
 	}
 }
 

@@ -225,9 +225,8 @@ func isolation(t *testing.T, d Driver) {
 	if err := d.Store.Reserve(ctx, other, "o1", []stock.Item{{SKU: "A", Location: "MAIN", Line: "1", Quantity: 1}}, Now); !errors.Is(err, stock.ErrUnknownSKU) {
 		t.Errorf("reserving: %v", err)
 	}
-	must(t, d.Store.PutRetailer(ctx, tenancy.Retailer{Tenant: tn, Version: 1}))
-	must(t, d.Store.PutCredential(ctx, tn, "shop", []byte("sealed")))
-	must(t, d.Store.PutHook(ctx, tenancy.Hook{Tenant: tn, Token: "token", Connection: "shop"}))
+	must(t, d.Store.PutRetailer(ctx, tenancy.Retailer{Tenant: tn, Version: 1}, tenancy.Secrets{Credentials: map[string][]byte{"shop": []byte("sealed")},
+		Hooks: []tenancy.Hook{{Tenant: tn, Token: "token", Connection: "shop"}}}))
 	must(t, d.Store.SetWatermark(ctx, tn, "shop", Now))
 	if _, err := d.Store.Retailer(ctx, other); !errors.Is(err, tenancy.ErrNotFound) {
 		t.Errorf("retailer: %v", err)

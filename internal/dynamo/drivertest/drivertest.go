@@ -48,12 +48,8 @@ type Store interface {
 type Configuration interface {
 	tenancy.Store
 	Partner(ctx context.Context) (tenancy.Partner, error)
-	PutPartner(ctx context.Context, p tenancy.Partner) error
-	PutRetailer(ctx context.Context, r tenancy.Retailer) error
-	PutCredential(ctx context.Context, t retail.Tenant, connection string, sealed []byte) error
-	DeleteCredential(ctx context.Context, t retail.Tenant, connection string) error
-	PutHook(ctx context.Context, h tenancy.Hook) error
-	DeleteHook(ctx context.Context, t retail.Tenant, token string) error
+	PutPartner(ctx context.Context, p tenancy.Partner, with tenancy.Secrets) error
+	PutRetailer(ctx context.Context, r tenancy.Retailer, with tenancy.Secrets) error
 }
 
 // Entry is one timeline entry as a stream carries it.
@@ -125,20 +121,12 @@ func (p patient) Settle(ctx context.Context, t retail.Tenant, version int64, m s
 	return fresh, err
 }
 
-func (p patient) PutPartner(ctx context.Context, x tenancy.Partner) error {
-	return again(func() error { return p.Store.PutPartner(ctx, x) })
+func (p patient) PutPartner(ctx context.Context, x tenancy.Partner, with tenancy.Secrets) error {
+	return again(func() error { return p.Store.PutPartner(ctx, x, with) })
 }
 
-func (p patient) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
-	return again(func() error { return p.Store.PutRetailer(ctx, r) })
-}
-
-func (p patient) PutCredential(ctx context.Context, t retail.Tenant, connection string, sealed []byte) error {
-	return again(func() error { return p.Store.PutCredential(ctx, t, connection, sealed) })
-}
-
-func (p patient) PutHook(ctx context.Context, h tenancy.Hook) error {
-	return again(func() error { return p.Store.PutHook(ctx, h) })
+func (p patient) PutRetailer(ctx context.Context, r tenancy.Retailer, with tenancy.Secrets) error {
+	return again(func() error { return p.Store.PutRetailer(ctx, r, with) })
 }
 
 func (p patient) OpenJob(ctx context.Context, j job.Job) error {

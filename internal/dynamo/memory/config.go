@@ -72,14 +72,33 @@ func (s *Store) Retailer(ctx context.Context, t retail.Tenant) (r tenancy.Retail
 	return r, err
 }
 
-// PutRetailer writes r as a new version; r.Version is the current one plus one,
-// or it fails with document.ErrConflict.
-func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer) error {
+// PutRetailer writes r as a new version, with its secrets; r.Version is the
+// current one plus one, or it fails with document.ErrConflict.
+func (s *Store) PutRetailer(ctx context.Context, r tenancy.Retailer, with tenancy.Secrets) error {
 	data, err := encode(r)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, append(versions(configPart(r.Tenant), r.Version, data), put(config, key{tenantsPart, r.Tenant.String()}, r.Tenant))...)
+	ops := append(versions(configPart(r.Tenant), r.Version, data), put(config, key{tenantsPart, r.Tenant.String()}, r.Tenant))
+	return s.write(ctx, append(ops, secrets(r.Tenant, with)...)...)
+}
+
+func secrets(t retail.Tenant, with tenancy.Secrets) (ops []operation) {
+	for connection, sealed := range with.Credentials {
+		if sealed == nil {
+			ops = append(ops, put(credentials, credentialKey(t, connection), nil))
+		} else {
+			ops = append(ops, put(credentials, credentialKey(t, connection), bytes.Clone(sealed)))
+		}
+	}
+	for _, h := range with.Hooks {
+		h.Settings, h.Sealed = bytes.Clone(h.Settings), bytes.Clone(h.Sealed)
+		ops = append(ops, put(credentials, hookKey(t, h.Token), h))
+	}
+	for _, token := range with.Closed {
+		ops = append(ops, put(credentials, hookKey(t, token), nil))
+	}
+	return ops
 }
 
 // Tenants implements tenancy.Store.
@@ -94,12 +113,12 @@ func (s *Store) Partner(ctx context.Context) (p tenancy.Partner, err error) {
 }
 
 // PutPartner is PutRetailer for the partner.
-func (s *Store) PutPartner(ctx context.Context, p tenancy.Partner) error {
+func (s *Store) PutPartner(ctx context.Context, p tenancy.Partner, with tenancy.Secrets) error {
 	data, err := encode(p)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, versions(partnerPart, p.Version, data)...)
+	return s.write(ctx, append(versions(partnerPart, p.Version, data), secrets(retail.Partner, with)...)...)
 }
 
 // Credential implements tenancy.Store.
@@ -111,16 +130,6 @@ func (s *Store) Credential(ctx context.Context, t retail.Tenant, connection stri
 	return bytes.Clone(sealed), err
 }
 
-// PutCredential replaces a connection's sealed secrets.
-func (s *Store) PutCredential(ctx context.Context, t retail.Tenant, connection string, sealed []byte) error {
-	return s.write(ctx, put(credentials, credentialKey(t, connection), bytes.Clone(sealed)))
-}
-
-// DeleteCredential removes a connection's sealed secrets, if they are there.
-func (s *Store) DeleteCredential(ctx context.Context, t retail.Tenant, connection string) error {
-	return s.write(ctx, put(credentials, credentialKey(t, connection), nil))
-}
-
 // Hook implements tenancy.Store.
 func (s *Store) Hook(ctx context.Context, t retail.Tenant, token string) (tenancy.Hook, error) {
 	h, found, err := read[tenancy.Hook](ctx, s, credentials, hookKey(t, token))
@@ -129,17 +138,6 @@ func (s *Store) Hook(ctx context.Context, t retail.Tenant, token string) (tenanc
 	}
 	h.Settings, h.Sealed = bytes.Clone(h.Settings), bytes.Clone(h.Sealed)
 	return h, err
-}
-
-// PutHook creates or replaces a hook.
-func (s *Store) PutHook(ctx context.Context, h tenancy.Hook) error {
-	h.Settings, h.Sealed = bytes.Clone(h.Settings), bytes.Clone(h.Sealed)
-	return s.write(ctx, put(credentials, hookKey(h.Tenant, h.Token), h))
-}
-
-// DeleteHook closes a hook's address, if it is there.
-func (s *Store) DeleteHook(ctx context.Context, t retail.Tenant, token string) error {
-	return s.write(ctx, put(credentials, hookKey(t, token), nil))
 }
 
 // Watermark implements tenancy.Store.
