@@ -24,6 +24,8 @@ type connector struct {
 	open opener
 	// settings is the type that a connection's settings are decoded into.
 	settings reflect.Type
+	// secrets are the names of its credentials.
+	secrets []string
 	// limits are the vendor's published ones, with room left for whoever else
 	// uses the same credential.
 	limits rate.Limits
@@ -33,11 +35,11 @@ type connector struct {
 
 var connectors = map[string]connector{
 	// ShipBob: 150 requests a minute; 120 and a burst of 20 stay below in any minute.
-	"shipbob": {open(shipbob.New), reflect.TypeFor[shipbob.Settings](), rate.Limits{PerSecond: 2, Burst: 20}, `{"channel_id":"1"}`},
+	"shipbob": {open(shipbob.New), reflect.TypeFor[shipbob.Settings](), []string{"access_token"}, rate.Limits{PerSecond: 2, Burst: 20}, `{"channel_id":"1"}`},
 	// Shopify counts points, which its answers tell; the connector paces by them.
-	"shopify": {open(shopify.New), reflect.TypeFor[shopify.Settings](), rate.Limits{}, `{"shop":"decode.myshopify.com"}`},
+	"shopify": {open(shopify.New), reflect.TypeFor[shopify.Settings](), []string{"access_token"}, rate.Limits{}, `{"shop":"decode.myshopify.com"}`},
 	// Tryton publishes none; each request is a database transaction.
-	"tryton": {open(tryton.New), reflect.TypeFor[tryton.Settings](), rate.Limits{InFlight: 8},
+	"tryton": {open(tryton.New), reflect.TypeFor[tryton.Settings](), []string{"password"}, rate.Limits{InFlight: 8},
 		`{"url":"https://erp.example.com","database":"erp","user":"waybill","company":"Company","currency":"USD","warehouse":"WH"}`},
 }
 
@@ -67,6 +69,9 @@ func Settings(name string) (t reflect.Type, ok bool) {
 	c, ok := connectors[name]
 	return c.settings, ok
 }
+
+// Secrets are the names of a connector's credentials.
+func Secrets(name string) []string { return connectors[name].secrets }
 
 // Open makes a connector from a connection's settings. client may be nil for
 // one that only verifies and decodes.

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -104,23 +103,15 @@ func decodeSettings(raw json.RawMessage) (Settings, error) {
 }
 
 func parseBase(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, misconfigured("api_url", "", "must be a scheme and a host only")
+	u, value, wrong := egress.ParseAddress(s)
+	if wrong != "" {
+		return nil, misconfigured("api_url", value, wrong)
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return nil, misconfigured("api_url", s, "must use https")
+	if u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, misconfigured("api_url", "", "must be a scheme and a host only")
 	}
 	u.Path = ""
 	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
 }
 
 func misconfigured(field, value, message string) error {

@@ -16,6 +16,8 @@ func TestSettingsAreStrict(t *testing.T) {
 		{"a channel is a number", `{"channel_id":"main"}`, "channel_id", "main"},
 		{"a channel is written as a string", `{"channel_id":433}`, "channel_id", ""},
 		{"plain http is for loopback only", `{"channel_id":"1","api_url":"http://api.shipbob.com"}`, "api_url", "http://api.shipbob.com"},
+		{"the URL has a port that there is", `{"channel_id":"1","api_url":"https://api.shipbob.com:99999"}`, "api_url", "https://api.shipbob.com:99999"},
+		{"the URL has a host", `{"channel_id":"1","api_url":"https://:443"}`, "api_url", "https://:443"},
 		{"the URL has no path", `{"channel_id":"1","api_url":"https://api.shipbob.com/1.0"}`, "api_url", ""},
 		{"the URL holds no credential", `{"channel_id":"1","api_url":"https://a:b@api.shipbob.com"}`, "api_url", ""},
 		{"the location is a number", `{"channel_id":"1","location_id":"8"}`, "location_id", ""},

@@ -8,8 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -50,7 +48,7 @@ type Connector struct {
 }
 
 var (
-	domain  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$`)
+	domain  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.myshopify\.com$`)
 	version = regexp.MustCompile(`^20[0-9]{2}-(01|04|07|10)$`)
 )
 
@@ -105,12 +103,12 @@ func decodeSettings(raw json.RawMessage) (Settings, error) {
 	if s.APIURL == "" {
 		s.APIURL = "https://" + s.Shop
 	}
-	u, err := url.Parse(s.APIURL)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return s, misconfigured("api_url", "", "must be a scheme and a host only")
+	u, value, wrong := egress.ParseAddress(s.APIURL)
+	if wrong != "" {
+		return s, misconfigured("api_url", value, wrong)
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return s, misconfigured("api_url", s.APIURL, "must use https")
+	if u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return s, misconfigured("api_url", s.APIURL, "must be a scheme and a host only")
 	}
 	s.APIURL = u.Scheme + "://" + u.Host
 	return s, nil
@@ -127,14 +125,6 @@ func unknownSetting(raw json.RawMessage) string {
 		}
 	}
 	return "settings"
-}
-
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
 }
 
 func misconfigured(field, value, message string) error {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -171,23 +170,15 @@ func decodeSettings(raw json.RawMessage) (Settings, error) {
 }
 
 func parseBase(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, misconfigured("url", "", "must be a scheme, a host and at most a path")
+	u, value, wrong := egress.ParseAddress(s)
+	if wrong != "" {
+		return nil, misconfigured("url", value, wrong)
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return nil, misconfigured("url", s, "must use https")
+	if u.RawQuery != "" || u.Fragment != "" {
+		return nil, misconfigured("url", "", "must be a scheme, a host and at most a path")
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
 }
 
 func misconfigured(field, value, message string) *fault.Error {

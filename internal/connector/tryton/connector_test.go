@@ -31,6 +31,8 @@ func TestSettingsAreStrict(t *testing.T) {
 		{"the warehouse is required", `{"url":"https://e.example","database":"erp","user":"u","company":"c","currency":"USD"}`, "warehouse", ""},
 		{"the currency is of ISO 4217", `{"url":"https://e.example","database":"erp","user":"u","company":"c","currency":"usd","warehouse":"WH"}`, "currency", "usd"},
 		{"plain http is for loopback only", `{"url":"http://e.example","database":"erp","user":"u","company":"c","currency":"USD","warehouse":"WH"}`, "url", "http://e.example"},
+		{"the URL has a port that there is", `{"url":"https://e.example:99999","database":"erp","user":"u","company":"c","currency":"USD","warehouse":"WH"}`, "url", "https://e.example:99999"},
+		{"the URL has a host", `{"url":"https://:443","database":"erp","user":"u","company":"c","currency":"USD","warehouse":"WH"}`, "url", "https://:443"},
 		{"the URL holds no credential", `{"url":"https://a:b@e.example","database":"erp","user":"u","company":"c","currency":"USD","warehouse":"WH"}`, "url", ""},
 		{"the database is no path", `{"url":"https://e.example","database":"../x","user":"u","company":"c","currency":"USD","warehouse":"WH"}`, "database", "../x"},
 		{"a colon would end the user's name", `{"url":"https://e.example","database":"erp","user":"u:1","company":"c","currency":"USD","warehouse":"WH"}`, "user", ""},
