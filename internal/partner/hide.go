@@ -30,7 +30,7 @@ func newValues() *values {
 var underSecrets = regexp.MustCompile(`(^|\.)(secrets|webhook_secrets)([.\[]|$)|^alerts\.webhook\.secret($|[.\[])`)
 
 func (v *values) conceal(value, instead, path string) {
-	if value == "" || value == instead {
+	if strings.TrimSpace(value) == "" || value == instead {
 		return
 	}
 	c := concealed{value, instead}

@@ -3,10 +3,11 @@
 package partner
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/mail"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -121,7 +122,8 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	var problems Problems
 	var out Folder
 	var p partnerFile
-	f, ok := open(filepath.Join(dir, "partner.yaml"), env, &p, &problems)
+	path := filepath.Join(dir, "partner.yaml")
+	f, ok := open(path, env, &p, &problems)
 	if ok {
 		out.Partner = f.partner(p)
 		out.Partner.Alerts, out.Alerts = f.alerts(p)
@@ -170,12 +172,18 @@ func (f file) partner(p partnerFile) tenancy.Partner {
 		}
 	}
 	if b.SupportURL != "" {
-		if u, err := url.Parse(b.SupportURL); err != nil || u.Scheme != "https" || u.Host == "" {
-			f.add("brand.support_url", fmt.Sprintf("%q is no https address", b.SupportURL), "such as https://help.example.com")
+		u, value, wrong := egress.ParseAddress(b.SupportURL)
+		if wrong == "" && u.Scheme != "https" {
+			value, wrong = b.SupportURL, "must use https: customers open it on machines of their own"
+		}
+		if wrong != "" {
+			f.add("brand.support_url", said(value, wrong), "such as https://help.example.com")
 		}
 	}
-	return tenancy.Partner{Schema: 1, Partner: p.Partner, Name: p.Name, Brand: tenancy.Brand{
+	out := tenancy.Partner{Schema: 1, Partner: p.Partner, Name: p.Name, Brand: tenancy.Brand{
 		ProductName: b.ProductName, SupportEmail: b.SupportEmail, SupportURL: b.SupportURL, Colors: b.Colors}}
+	f.fits(out, 0, map[string]any{"name": p.Name, "brand": out.Brand})
+	return out
 }
 
 // alerts checks where alerts go. Whether the address may be reached is decided
@@ -188,20 +196,23 @@ func (f file) alerts(p partnerFile) (tenancy.Alerts, AlertSecrets) {
 		}
 		return tenancy.Alerts{}, AlertSecrets{}
 	}
-	u, err := url.Parse(w.URL)
-	local := err == nil && u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost")
-	switch {
-	case w.URL == "":
+	if w.URL == "" {
 		f.add("alerts.webhook", "has no url", "where the messages go, such as https://hooks.example.com/waybill")
-	case err != nil || u.Host == "" || u.Scheme != "https" && !local:
-		f.add("alerts.webhook.url", "is no https address", "such as https://hooks.example.com/waybill")
-	case u.User != nil:
-		f.add("alerts.webhook.url", "carries a user or password, which would be stored in the open", "messages are signed; leave it out")
+	} else if _, value, wrong := egress.ParseAddress(w.URL); wrong != "" {
+		f.add("alerts.webhook.url", said(value, wrong), "such as https://hooks.example.com/waybill; messages are signed")
 	}
 	if err := alert.CheckSecret(w.Secret); err != nil {
 		f.add("alerts.webhook.secret", err.Error(), "whsec_ and the base64 of 24 to 64 random bytes, as Standard Webhooks says: echo whsec_$(openssl rand -base64 32)")
 	}
 	return tenancy.Alerts{Webhook: tenancy.AlertWebhook{URL: w.URL}}, AlertSecrets{Webhook: w.Secret}
+}
+
+// said puts the value before what is wrong with it, where it may be told.
+func said(value, wrong string) string {
+	if value == "" {
+		return wrong
+	}
+	return fmt.Sprintf("%q %s", value, wrong)
 }
 
 func (f file) retailer(r retailerFile) Retailer {
@@ -214,6 +225,9 @@ func (f file) retailer(r retailerFile) Retailer {
 	}
 	if want := strings.TrimSuffix(filepath.Base(f.path), ".yaml"); err == nil && r.Tenant != want {
 		f.add("tenant", fmt.Sprintf("is %q, but the file is named %s.yaml", r.Tenant, want), "make them equal")
+	}
+	if strings.TrimSpace(r.Name) == "" {
+		f.add("name", "is missing", "the retailer's name as people read it")
 	}
 	out := Retailer{path: f.path, Config: tenancy.Retailer{Schema: 1, Tenant: t, Name: r.Name}, Secrets: map[string]map[string]string{}, Hooks: map[string][]string{}}
 	can := map[string]any{}
@@ -236,6 +250,8 @@ func (f file) retailer(r retailerFile) Retailer {
 		f.add(p.Field, p.Wrong, p.Right)
 	}
 	f.routes(r.Routes, can)
+	f.locations(r.Locations, can)
+	f.fits(out.Config, len(out.Hooks), map[string]any{"connections": out.Config.Connections, "locations": out.Config.Stock.Locations, "products": out.Config.Stock.Products})
 	return out
 }
 
@@ -268,7 +284,11 @@ func (f file) limits(at string, l limitsFile) rate.Limits {
 // connection opens the connector as a function would, but reaches nobody.
 func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
 	settings := f.settings(at+".settings", c)
+	if len(settings) > maxSettings {
+		f.add(at+".settings", fmt.Sprintf("have %d bytes", len(settings)), fmt.Sprintf("%d are the most", maxSettings))
+	}
 	for i, s := range c.WebhookSecrets {
+		f.secret(fmt.Sprintf("%s.webhook_secrets[%d]", at, i), s)
 		if s == "" {
 			f.add(fmt.Sprintf("%s.webhook_secrets[%d]", at, i), "is empty", "the secret that the vendor signs with")
 		}
@@ -282,19 +302,30 @@ func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
 		}
 		return settings, nil
 	}
+	before := len(*f.problems)
+	for _, name := range sortedKeys(c.Secrets) {
+		if known := catalog.Secrets(c.Connector); !slices.Contains(known, name) {
+			f.add(at+".secrets."+name, "there is no such secret of a "+c.Connector+" connection", suggest(name, known))
+		}
+		f.secret(at+".secrets."+name, c.Secrets[name])
+	}
 	if settings == nil {
 		return nil, nil
 	}
+	if len(*f.problems) > before {
+		return settings, nil
+	}
 	opened, err := catalog.Open(c.Connector, settings, c.Secrets, egress.New(time.Now), time.Now)
 	if err == nil {
+		if len(c.WebhookSecrets) > 0 && !slices.Contains(catalog.Capabilities(opened), catalog.Webhooks) {
+			f.add(at+".webhook_secrets", fmt.Sprintf("connector %s cannot: %s, so nothing would be verified with them", c.Connector, catalog.Webhooks), "leave them out")
+		}
 		return settings, opened
 	}
 	field, wrong := at, err.Error()
 	if x := fault.Of(err); x != nil && x.Field != "" {
-		field, wrong = at+".settings."+x.Field, x.Message
-		if x.Value != "" {
-			wrong = fmt.Sprintf("%q %s", x.Value, x.Message)
-		}
+		field = at + ".settings." + x.Field
+		wrong = said(x.Value, x.Message)
 		// A fault names the field as the connector knows it; a credential's
 		// home is the secrets.
 		if !f.has(field) && (f.has(at+".secrets."+x.Field) || strings.Contains(x.Message, "secrets")) {
@@ -331,19 +362,84 @@ func (f file) settings(at string, c connectionFile) json.RawMessage {
 	return settings
 }
 
+// maxSecret and maxSettings keep a hook, which holds both, within one item.
+const (
+	maxSecret   = 10 << 10
+	maxSettings = 64 << 10
+)
+
+// secret checks a secret without telling it. An empty one is missing, which the
+// connector says.
+func (f file) secret(field, s string) {
+	switch {
+	case s == "":
+	case strings.TrimSpace(s) == "":
+		f.add(field, "is blank", "the secret itself; is its variable set to it?")
+	case strings.Trim(s, "\r\n") != s:
+		f.add(field, "begins or ends with a line break, which no vendor's secret has", "leave the line break out")
+	case len(s) > maxSecret:
+		f.add(field, fmt.Sprintf("has %d bytes", len(s)), fmt.Sprintf("%d are the most", maxSecret))
+	}
+}
+
+// maxStored is how many bytes of a configuration one item of the database takes:
+// 400 KiB without its keys.
+const maxStored = 400<<10 - 1<<10
+
+// fits measures a configuration as it will be stored; parts are its fields that
+// grow.
+func (f file) fits(v any, hooks int, parts map[string]any) {
+	size := func(v any) int {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return 0 // storing it would say so
+		}
+		return len(raw)
+	}
+	n := size(v) + hooks*len(`,"hook":""`+"01234567890123456789012345678901")
+	if n <= maxStored {
+		return
+	}
+	field, most := "", 0
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if s := size(parts[name]); s > most {
+			field, most = name, s
+		}
+	}
+	right := map[string]string{
+		"products":    "leave out what is counted in pieces and has neither packs nor components: it needs no entry",
+		"connections": "keep value maps apart: waybill map import",
+		"locations":   `give distances as "*" where they are equal`,
+	}[field]
+	f.add(field, fmt.Sprintf("the configuration would have %d bytes as it is stored, %d of them here; %d are the most", n, most, maxStored), cmp.Or(right, "shorten it"))
+}
+
+// locations checks that each connection of a location can do its part.
+func (f file) locations(locations []locationFile, can map[string]any) {
+	for i, l := range locations {
+		f.able(fmt.Sprintf("locations[%d].warehouse", i), l.Warehouse, catalog.Releases, can)
+		for j, c := range l.Channels {
+			f.able(fmt.Sprintf("locations[%d].channels[%d]", i, j), c, catalog.Orders, can)
+		}
+	}
+}
+
+// able refuses a connection whose connector cannot do what is needed.
+func (f file) able(field, id string, need catalog.Capability, can map[string]any) {
+	if opened := can[id]; opened != nil && !slices.Contains(catalog.Capabilities(opened), need) {
+		f.add(field, fmt.Sprintf("connection %q cannot: %s", id, need), "name a connection whose connector can; see: waybill connectors")
+	}
+}
+
 // routes checks that each end can do its part and that orders cannot come back
 // to where they came from.
 func (f file) routes(routes []routeFile, can map[string]any) {
 	next := map[string][]string{}
 	for i, w := range routes {
-		for _, end := range []struct {
-			field, id string
-			need      catalog.Capability
-		}{{"channel", w.Channel, catalog.Orders}, {"erp", w.ERP, catalog.SalesOrders}, {"warehouse", w.Warehouse, catalog.Releases}} {
-			if opened := can[end.id]; opened != nil && !slices.Contains(catalog.Capabilities(opened), end.need) {
-				f.add(fmt.Sprintf("routes[%d].%s", i, end.field), fmt.Sprintf("connection %q cannot: %s", end.id, end.need), "name a connection whose connector can; see: waybill connectors")
-			}
-		}
+		at := fmt.Sprintf("routes[%d].", i)
+		f.able(at+"channel", w.Channel, catalog.Orders, can)
+		f.able(at+"erp", w.ERP, catalog.SalesOrders, can)
+		f.able(at+"warehouse", w.Warehouse, catalog.Releases, can)
 		next[w.Channel] = append(next[w.Channel], w.ERP, w.Warehouse)
 	}
 	for i, w := range routes {

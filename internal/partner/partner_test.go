@@ -73,7 +73,7 @@ func folder(t *testing.T, partnerYAML, retailerYAML string) string {
 }
 
 func env(name string) (string, bool) {
-	v, ok := map[string]string{"TOKEN": "secret-one", "HOOK": "sign-one"}[name]
+	v, ok := map[string]string{"TOKEN": "tk-0451-one", "HOOK": "sign-one"}[name]
 	return v, ok
 }
 
@@ -101,6 +101,34 @@ func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
 		{"another tenant than the file's", "tenant: north", "tenant: south", 1, []string{"the file is named north.yaml", "make them equal"}},
 		{"a wrong type", "connections:\n  - id: shop", "connections:\n  - id: [shop]", 4, []string{"connections[0].id: is a list; it takes a text"}},
 		{"no YAML", "tenant: north", "tenant: [north", 0, []string{"correct the YAML"}},
+		{"a location whose warehouse ships nothing", "routes:\n", "locations: [{code: MAIN, warehouse: erp}]\nroutes:\n", 28,
+			[]string{`locations[0].warehouse: connection "erp" cannot: ship orders`, "see: waybill connectors"}},
+		{"a location for a channel that takes no orders in", "routes:\n", "locations: [{code: MAIN, channels: [shop, erp]}]\nroutes:\n", 28,
+			[]string{`locations[0].channels[1]: connection "erp" cannot: take orders in`}},
+		{"a location's code with a mark of keys", "location: MAIN", `location: "MA#IN"`, 29, []string{`routes[0].location: "MA#IN" is no location code`, "1 to 64 of"}},
+		{"a location's code that is blank", "location: MAIN", `location: "  "`, 29, []string{`routes[0].location: "  " is no location code`}},
+		{"a location's code that never ends", "location: MAIN", "location: " + strings.Repeat("A", 5000), 29, []string{"… (5000 characters) is no location code"}},
+		{"a location's code with a tab", "routes:\n", "locations: [{code: MAIN}, {code: \"B\\tC\"}]\nroutes:\n", 28, []string{`locations[1].code: "B\tC" is no location code`}},
+		{"a location's code with a blank that does not break", "routes:\n", "locations: [{code: MAIN}, {code: \"B\\u00a0C\"}]\nroutes:\n", 28, []string{`locations[1].code: "B\u00a0C" is no location code`}},
+		{"a time zone that functions do not have", "connector: tryton", "connector: tryton\n    time_zone: right/UTC", 13, []string{`connections[1].time_zone: "right/UTC" is no time zone that functions know`, "America/New_York"}},
+		{"a country that is none", "routes:\n", "locations: [{code: MAIN, distance: {UK: 1}}]\nroutes:\n", 28, []string{`locations[0].distance: "UK" is no country`, "the United Kingdom is GB"}},
+		{"a component that stands twice", "routes:\n", "products: [{sku: KIT, components: [{sku: A, quantity: 1}, {sku: A, quantity: 2}]}]\nroutes:\n", 28,
+			[]string{`products[0].components[1].sku: "A" stands twice in the kit`, "keep one, with the quantity of both"}},
+		{"a secret that the connector has not", "      password: ${TOKEN}", "      password: ${TOKEN}\n      passwrd: ${TOKEN}", 22,
+			[]string{"connections[1].secrets.passwrd: there is no such secret of a tryton connection", "did you mean password?"}},
+		{"a secret that is blank", "password: ${TOKEN}", `password: "  "`, 21, []string{"connections[1].secrets.password: is blank", "is its variable set"}},
+		{"a secret that ends with its line", "password: ${TOKEN}", `password: "tk-0451-one\n"`, 21, []string{"connections[1].secrets.password: begins or ends with a line break", "leave the line break out"}},
+		{"a secret that never ends", "password: ${TOKEN}", "password: " + strings.Repeat("tk-0451-one", 2000), 21, []string{"connections[1].secrets.password: has 22000 bytes; 10240 are the most"}},
+		{"a signing secret that ends with its line", `["${HOOK}"]`, `["sign-one\n"]`, 10, []string{"connections[0].webhook_secrets[0]: begins or ends with a line break"}},
+		{"a signing secret that is blank", `["${HOOK}"]`, `[" "]`, 10, []string{"connections[0].webhook_secrets[0]: is blank"}},
+		{"signing secrets of what sends no webhooks", "    secrets:\n      password", "    webhook_secrets: [abc]\n    secrets:\n      password", 20,
+			[]string{"connections[1].webhook_secrets: connector tryton cannot: receive webhooks", "leave them out"}},
+		{"settings that never end", "company: North", "company: " + strings.Repeat("N", 70000), 14, []string{"connections[1].settings: have 70114 bytes; 65536 are the most"}},
+		{"a port that there is not", "https://erp.example.com", "https://erp.example.com:99999", 14, []string{`connections[1].settings.url: "https://erp.example.com:99999" has the port "99999"`}},
+		{"an address without a host", "https://erp.example.com", "https://:443", 14, []string{`connections[1].settings.url: "https://:443" has no host`}},
+		{"a shop without its domain", "north.myshopify.com", "north", 7, []string{`connections[0].settings.shop: "north" must be the shop's permanent domain`, "example.myshopify.com"}},
+		{"no name", "name: North Outfitters\n", "", 1, []string{"name: is missing; the retailer's name"}},
+		{"a name that is blank", "name: North Outfitters", `name: " "`, 2, []string{"name: is missing"}},
 		{"an address without TLS", "https://erp.example.com", "http://erp.example.com", 14, []string{"must use https"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -121,6 +149,9 @@ func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
 			if c.line > 0 && !slices.ContainsFunc(problems, func(p partner.Problem) bool { return p.Line == c.line }) {
 				t.Errorf("no problem is in line %d:\n%v", c.line, err)
 			}
+			if strings.Contains(err.Error(), "tk-0451-one") || strings.Contains(err.Error(), "sign-one") {
+				t.Errorf("a secret is told:\n%v", err)
+			}
 			if !strings.Contains(problems[0].File, filepath.Join("retailers", "north.yaml")) {
 				t.Errorf("the file is %q", problems[0].File)
 			}
@@ -139,14 +170,58 @@ func TestAColorThatIsNoColorIsRefused(t *testing.T) {
 	}
 }
 
+func TestSupportIsAtAnHTTPSAddress(t *testing.T) {
+	for address, says := range map[string]string{
+		"https://help.example.com/a?b=c#d": "", "https://u:p@x.y": "must hold no user or password", "https://:443": "has no host", "https://x:99999": `has the port "99999"`,
+		`https://x.y#"><script>`: "is no address", "http://x.y": "must use https", "http://127.0.0.1": "must use https", "javascript:alert(1)": "must use https",
+	} {
+		_, err := partner.Load(folder(t, goodPartner+fmt.Sprintf("  support_url: %q\n", address), goodRetailer), env)
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), "partner.yaml:7: brand.support_url: ") || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// One item of the database takes 400 KB, whatever a file takes.
+func TestWhatOneItemCannotHoldIsRefusedBeforeItIsStored(t *testing.T) {
+	products := func(n int) string {
+		var b strings.Builder
+		b.WriteString(goodRetailer + "products:\n")
+		for i := range n {
+			fmt.Fprintf(&b, "  - {sku: S%09d, packs: {c: 2}}\n", i)
+		}
+		return b.String()
+	}
+	s := newStack()
+	s.apply(t, products(10950), env)
+	raw, err := json.Marshal(s.retailers["north"])
+	if err != nil || len(raw) > 400<<10 || len(raw) < 390<<10 {
+		t.Errorf("%d bytes are stored, %v", len(raw), err)
+	}
+	for name, c := range map[string]struct{ text, says, right string }{
+		"many products": {products(15000), "north.yaml:31: products: the configuration would have 555584 bytes", "it needs no entry"},
+	} {
+		_, err := partner.Load(folder(t, goodPartner, c.text), env)
+		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.right) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := partner.Load(folder(t, strings.Replace(goodPartner, "Acme Integration", strings.Repeat("A", 500000), 1), goodRetailer), env); err == nil ||
+		!strings.Contains(err.Error(), "partner.yaml:2: name: the configuration would have 5") || !strings.Contains(err.Error(), "408576 are the most; shorten it") {
+		t.Errorf("a long name: %.300v", err)
+	}
+}
+
 func TestAlertsGoToAnAddressThatIsCheckedAndSigned(t *testing.T) {
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	for name, c := range map[string]struct{ url, secret, wrong string }{
 		"right":                       {"https://hooks.example.com/a", secret, ""},
 		"on this machine":             {"http://127.0.0.1:8080/a", secret, ""},
-		"in the open":                 {"http://hooks.example.com/a", secret, "partner.yaml:8: alerts.webhook.url: is no https address"},
-		"no address":                  {"hooks", secret, "alerts.webhook.url: is no https address"},
-		"a password in the address":   {"https://u:p@hooks.example.com", secret, "alerts.webhook.url: carries a user or password"},
+		"in the open":                 {"http://hooks.example.com/a", secret, `partner.yaml:8: alerts.webhook.url: "http://hooks.example.com/a" must use https; such as https://`},
+		"no address":                  {"hooks", secret, `alerts.webhook.url: "hooks" must use https`},
+		"a port that there is not":    {"https://hooks.example.com:99999", secret, `alerts.webhook.url: "https://hooks.example.com:99999" has the port "99999"`},
+		"no host":                     {"https://:443", secret, `alerts.webhook.url: "https://:443" has no host`},
+		"a password in the address":   {"https://u:p@hooks.example.com", secret, "alerts.webhook.url: must hold no user or password"},
 		"no secret":                   {"https://hooks.example.com", "", "alerts.webhook.secret: it does not begin with whsec_"},
 		"a secret that is too short":  {"https://hooks.example.com", "whsec_QUJD", "partner.yaml:9: alerts.webhook.secret: its key has 3 bytes"},
 		"a secret that is no base64":  {"https://hooks.example.com", "whsec_*", "alerts.webhook.secret: what follows whsec_ is not base64"},
@@ -369,7 +444,7 @@ func TestADifferenceShowsOldAndNewButNoSecret(t *testing.T) {
 	hook := s.retailers["north"].Connections[0].Hook
 	plan := s.apply(t, strings.Replace(goodRetailer, "https://erp.example.com", "https://books.example.com", 1),
 		func(n string) (string, bool) {
-			return map[string]string{"TOKEN": "secret-one", "HOOK": "sign-two"}[n], true
+			return map[string]string{"TOKEN": "tk-0451-one", "HOOK": "sign-two"}[n], true
 		})
 	want := `north  ~ connections[erp].settings.url: "https://erp.example.com" → "https://books.example.com"
 north  ~ connections[shop].webhook_secrets`
