@@ -152,3 +152,30 @@ func TestAFolderIsCheckedWithoutAPlatform(t *testing.T) {
 		t.Errorf("code %d\n%s", code, out)
 	}
 }
+
+// Variables of the demo's files come from the platform: without it, that they
+// are not set is what follows, not what is wrong.
+func TestAnUnreachableStackIsToldBeforeWhatFollowsFromIt(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo := filepath.Join(here, "..", "..", "infra", "partners", "demo")
+	alone(t)
+	for args, cause := range map[string]string{"": "waybill: nothing runs here; start it with: go run . up; for a stack in an AWS account give --stack\n", "--stack=waybill": "waybill: reading stack waybill"} {
+		if args != "" {
+			for k, v := range map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"} {
+				t.Setenv(k, v)
+			}
+		}
+		verb := strings.Fields("plan --dir " + demo + " " + args)
+		code, _, errs := run(t, "", verb...)
+		if code != 1 || !strings.HasPrefix(errs, cause) || strings.Count(errs, "is not set") != 11 {
+			t.Errorf("%q: code %d\n%s", args, code, errs)
+		}
+		code, out, _ := run(t, "", append(verb, "--json")...)
+		if code != 1 || !strings.Contains(out, `"unreachable": "`+strings.TrimPrefix(strings.SplitAfter(cause, ";")[0], "waybill: ")) {
+			t.Errorf("%q: code %d\n%s", args, code, out)
+		}
+	}
+}

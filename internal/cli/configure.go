@@ -72,66 +72,94 @@ func (c applyCmd) Run(ctx context.Context, s streams) error {
 }
 
 func (c target) plan(ctx context.Context, s streams) (*boot.Platform, partner.Plan, error) {
-	p, env, unreachable := c.attach(ctx)
-	folder, err := partner.Load(c.Dir, env)
+	at, unreachable := c.attach(ctx)
+	folder, err := partner.Load(c.Dir, at.env)
+	if err == nil {
+		err = unreachable
+	}
+	if err == nil {
+		err = folder.Belongs(at.partner)
+	}
+	var plan partner.Plan
+	if err == nil {
+		plan, err = partner.Compare(ctx, at.platform.Store, at.platform.Sealer(), folder)
+	}
 	var problems partner.Problems
-	if errors.As(err, &problems) {
-		if c.JSON {
-			if err := printJSON(s.out, map[string]any{"valid": false, "problems": problems}); err != nil {
-				return nil, partner.Plan{}, err
-			}
-			return nil, partner.Plan{}, errSilent
+	if !errors.As(err, &problems) {
+		return at.platform, plan, err
+	}
+	if c.JSON {
+		out := map[string]any{"valid": false, "problems": problems}
+		if unreachable != nil {
+			out["unreachable"] = unreachable.Error()
 		}
-		_, _ = fmt.Fprintf(s.err, "%s\nwaybill: %d problems; nothing was changed\n", problems.Error(), len(problems))
-		return nil, partner.Plan{}, errSilent
+		if err := printJSON(s.out, out); err != nil {
+			return nil, plan, err
+		}
+		return nil, plan, errSilent
 	}
-	// A folder can be checked without a stack; only then is one needed.
-	if err := errors.Join(err, unreachable); err != nil {
-		return nil, partner.Plan{}, err
+	// A folder can be checked without its stack, but it may be why variables
+	// are not set.
+	if unreachable != nil {
+		_, _ = fmt.Fprintf(s.err, "waybill: %v\nwithout it, the folder has these problems:\n", unreachable)
 	}
-	plan, err := partner.Compare(ctx, p.Store, p.Sealer(), folder)
-	return p, plan, err
+	_, _ = fmt.Fprintf(s.err, "%s\nwaybill: %d problems; nothing was changed\n", problems.Error(), len(problems))
+	return nil, plan, errSilent
 }
 
-// attach opens the stack that the command names and tells where its folder's
-// variables come from: the environment, and for the local platform what the
-// demo's files need.
-func (c target) attach(ctx context.Context) (*boot.Platform, func(string) (string, bool), error) {
+// attached is the stack that a command names, whose it is, and where its
+// folder's variables come from: the environment, and for the local platform what
+// the demo's files need.
+type attached struct {
+	platform *boot.Platform
+	partner  string
+	env      func(string) (string, bool)
+}
+
+// attach opens the stack; where it cannot be reached, variables come from the
+// environment alone.
+func (c target) attach(ctx context.Context) (attached, error) {
 	if c.Stack != "" {
-		p, err := remote(ctx, c.Stack)
-		return p, os.LookupEnv, err
+		p, owner, err := remote(ctx, c.Stack)
+		return attached{p, owner, os.LookupEnv}, err
 	}
 	l, p, err := attach()
 	if err != nil {
-		return nil, os.LookupEnv, fmt.Errorf("%w; for a stack in an AWS account give --stack", err)
+		return attached{env: os.LookupEnv}, fmt.Errorf("%w; for a stack in an AWS account give --stack", err)
 	}
-	return p, func(name string) (string, bool) {
+	return attached{p, l.Partner, func(name string) (string, bool) {
 		if v, ok := os.LookupEnv(name); ok {
 			return v, true
 		}
 		v, ok := l.Variables[name]
 		return v, ok
-	}, nil
+	}}, nil
 }
 
-// remote opens a stack in the account of the current AWS credentials.
-func remote(ctx context.Context, stack string) (*boot.Platform, error) {
+// remote opens a stack in the account of the current AWS credentials, and tells
+// whose it is.
+func remote(ctx context.Context, stack string) (p *boot.Platform, owner string, err error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+		return nil, "", fmt.Errorf("loading the AWS configuration: %w", err)
 	}
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
 	if err != nil {
-		return nil, fmt.Errorf("reading stack %s (are AWS_PROFILE and AWS_REGION right?): %w", stack, err)
+		return nil, "", fmt.Errorf("reading stack %s (are AWS_PROFILE and AWS_REGION right?): %w", stack, err)
 	}
 	outputs := map[string]string{}
 	for _, o := range out.Stacks[0].Outputs {
 		outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
 	}
 	if outputs["ConfigTable"] == "" {
-		return nil, fmt.Errorf("stack %s has no output ConfigTable; it is not one of this template", stack)
+		return nil, "", fmt.Errorf("stack %s has no output ConfigTable; it is not one of this template", stack)
 	}
-	return boot.For(cfg, demo.Environment(outputs), slog.New(slog.DiscardHandler)), nil
+	for _, x := range out.Stacks[0].Parameters {
+		if aws.ToString(x.ParameterKey) == "Partner" {
+			owner = aws.ToString(x.ParameterValue)
+		}
+	}
+	return boot.For(cfg, demo.Environment(outputs), slog.New(slog.DiscardHandler)), owner, nil
 }
 
 // show prints a plan, and the versions that it came to where it was applied.

@@ -29,8 +29,8 @@ type platform struct {
 }
 
 func (c platform) attach(ctx context.Context) (*boot.Platform, error) {
-	p, _, err := target{Stack: c.Stack}.attach(ctx)
-	return p, err
+	at, err := target{Stack: c.Stack}.attach(ctx)
+	return at.platform, err
 }
 
 // open lists the open exceptions of all retailers, of each so many at most, and
