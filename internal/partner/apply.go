@@ -527,11 +527,11 @@ func span(v any) any {
 			text = strings.TrimSuffix(text, zero[1:])
 		}
 	}
-	return bare(text)
+	return unquoted(text)
 }
 
-// bare is a value that a file has without quotes.
-type bare string
+// unquoted is a value that a file has without quotes.
+type unquoted string
 
 // named are the keys by which an element of a list is known, so that a new one
 // does not look like a change of all that follow.
@@ -556,7 +556,7 @@ func walk(v any, path string, into map[string]string) {
 		if len(x) == 0 && inSettings.MatchString(path) {
 			into[path] = "[]"
 		}
-	case bare:
+	case unquoted:
 		into[path] = string(x)
 	case nil:
 	default:

@@ -112,7 +112,7 @@ func TestOfARefusedApplyNothingIsInForce(t *testing.T) {
 	}{
 		"another address and secret": {url("b"), secret("B", "hook-B")},
 		"another secret alone":       {goodRetailer, secret("B", "sign-one")},
-		"another signature alone":    {goodRetailer, secret("tk-0451-one", "hook-B")},
+		"another signature alone":    {goodRetailer, secret("secret-one", "hook-B")},
 		"no webhook any more":        {silent, env},
 		"a connection less":          {goodRetailer[:strings.Index(goodRetailer, "  - id: warehouse")], env},
 	} {

@@ -39,7 +39,7 @@ var (
 	variable     = regexp.MustCompile(`\$\{([^}]*)\}`)
 	variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 	whole        = regexp.MustCompile(`^\$\{[^}]*\}$`)
-	unbraced     = regexp.MustCompile(`^\$[A-Z][A-Z0-9_]*$`)
+	bare         = regexp.MustCompile(`^\$[A-Z][A-Z0-9_]*$`)
 )
 
 // copy also refuses what only YAML's own type system would use: merge keys,
@@ -155,7 +155,7 @@ func (x *expander) scalar(c, n *yaml.Node, path string) {
 	if c.Tag == timestampTag {
 		c.Tag = strTag // no field is a time
 	}
-	if secret && unbraced.MatchString(n.Value) {
+	if secret && bare.MatchString(n.Value) {
 		x.once(n, path, n.Value+" is taken as it stands, not as a variable", "write ${"+n.Value[1:]+"}")
 		return
 	}

@@ -30,7 +30,7 @@ func newValues() *values {
 var underSecrets = regexp.MustCompile(`(^|\.)(secrets|webhook_secrets)([.\[]|$)|^alerts\.webhook\.secret($|[.\[])`)
 
 func (v *values) conceal(value, instead, path string) {
-	if strings.TrimSpace(value) == "" || value == instead {
+	if value == "" || value == instead {
 		return
 	}
 	c := concealed{value, instead}
@@ -56,7 +56,9 @@ func (f file) hide() {
 	}
 	all := make([]concealed, 0, len(f.concealed))
 	for c := range f.concealed {
-		all = append(all, c)
+		if strings.TrimSpace(c.value) != "" { // blanks tell nothing, and stand in every message
+			all = append(all, c)
+		}
 	}
 	slices.SortFunc(all, func(a, b concealed) int {
 		return cmp.Or(cmp.Compare(len(b.value), len(a.value)), cmp.Compare(a.value, b.value), cmp.Compare(a.instead, b.instead))

@@ -122,12 +122,11 @@ func Load(dir string, env func(string) (string, bool)) (Folder, error) {
 	var problems Problems
 	var out Folder
 	var p partnerFile
-	path := filepath.Join(dir, "partner.yaml")
-	f, ok := open(path, env, &p, &problems)
+	f, ok := open(filepath.Join(dir, "partner.yaml"), env, &p, &problems)
 	if ok {
 		out.Partner = f.partner(p)
 		out.Partner.Alerts, out.Alerts = f.alerts(p)
-		out.belongs = Problem{File: path, Line: f.at("partner").Line, Field: "partner"}
+		out.belongs = Problem{File: f.path, Line: f.at("partner").Line, Field: "partner"}
 	}
 	f.hide()
 	for _, path := range retailerFiles(dir, &problems) {
@@ -305,14 +304,11 @@ func (f file) connection(at string, c connectionFile) (json.RawMessage, any) {
 	before := len(*f.problems)
 	for _, name := range sortedKeys(c.Secrets) {
 		if known := catalog.Secrets(c.Connector); !slices.Contains(known, name) {
-			f.add(at+".secrets."+name, "there is no such secret of a "+c.Connector+" connection", suggest(name, known))
+			f.add(at+".secrets."+name, "there is no such credential of a "+c.Connector+" connection", suggest(name, known))
 		}
 		f.secret(at+".secrets."+name, c.Secrets[name])
 	}
-	if settings == nil {
-		return nil, nil
-	}
-	if len(*f.problems) > before {
+	if settings == nil || len(*f.problems) > before {
 		return settings, nil
 	}
 	opened, err := catalog.Open(c.Connector, settings, c.Secrets, egress.New(time.Now), time.Now)

@@ -73,7 +73,7 @@ func folder(t *testing.T, partnerYAML, retailerYAML string) string {
 }
 
 func env(name string) (string, bool) {
-	v, ok := map[string]string{"TOKEN": "tk-0451-one", "HOOK": "sign-one"}[name]
+	v, ok := map[string]string{"TOKEN": "secret-one", "HOOK": "sign-one"}[name]
 	return v, ok
 }
 
@@ -115,10 +115,10 @@ func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
 		{"a component that stands twice", "routes:\n", "products: [{sku: KIT, components: [{sku: A, quantity: 1}, {sku: A, quantity: 2}]}]\nroutes:\n", 28,
 			[]string{`products[0].components[1].sku: "A" stands twice in the kit`, "keep one, with the quantity of both"}},
 		{"a secret that the connector has not", "      password: ${TOKEN}", "      password: ${TOKEN}\n      passwrd: ${TOKEN}", 22,
-			[]string{"connections[1].secrets.passwrd: there is no such secret of a tryton connection", "did you mean password?"}},
+			[]string{"connections[1].secrets.passwrd: there is no such credential of a tryton connection", "did you mean password?"}},
 		{"a secret that is blank", "password: ${TOKEN}", `password: "  "`, 21, []string{"connections[1].secrets.password: is blank", "is its variable set"}},
-		{"a secret that ends with its line", "password: ${TOKEN}", `password: "tk-0451-one\n"`, 21, []string{"connections[1].secrets.password: begins or ends with a line break", "leave the line break out"}},
-		{"a secret that never ends", "password: ${TOKEN}", "password: " + strings.Repeat("tk-0451-one", 2000), 21, []string{"connections[1].secrets.password: has 22000 bytes; 10240 are the most"}},
+		{"a secret that ends with its line", "password: ${TOKEN}", `password: "secret-one\n"`, 21, []string{"connections[1].secrets.password: begins or ends with a line break", "leave the line break out"}},
+		{"a secret that never ends", "password: ${TOKEN}", "password: " + strings.Repeat("secret-one", 2000), 21, []string{"connections[1].secrets.password: has 20000 bytes; 10240 are the most"}},
 		{"a signing secret that ends with its line", `["${HOOK}"]`, `["sign-one\n"]`, 10, []string{"connections[0].webhook_secrets[0]: begins or ends with a line break"}},
 		{"a signing secret that is blank", `["${HOOK}"]`, `[" "]`, 10, []string{"connections[0].webhook_secrets[0]: is blank"}},
 		{"signing secrets of what sends no webhooks", "    secrets:\n      password", "    webhook_secrets: [abc]\n    secrets:\n      password", 20,
@@ -149,7 +149,7 @@ func TestAWrongFolderIsRefusedWithFileLineAndWhatWouldBeRight(t *testing.T) {
 			if c.line > 0 && !slices.ContainsFunc(problems, func(p partner.Problem) bool { return p.Line == c.line }) {
 				t.Errorf("no problem is in line %d:\n%v", c.line, err)
 			}
-			if strings.Contains(err.Error(), "tk-0451-one") || strings.Contains(err.Error(), "sign-one") {
+			if strings.Contains(err.Error(), "secret-one") || strings.Contains(err.Error(), "sign-one") {
 				t.Errorf("a secret is told:\n%v", err)
 			}
 			if !strings.Contains(problems[0].File, filepath.Join("retailers", "north.yaml")) {
@@ -444,7 +444,7 @@ func TestADifferenceShowsOldAndNewButNoSecret(t *testing.T) {
 	hook := s.retailers["north"].Connections[0].Hook
 	plan := s.apply(t, strings.Replace(goodRetailer, "https://erp.example.com", "https://books.example.com", 1),
 		func(n string) (string, bool) {
-			return map[string]string{"TOKEN": "tk-0451-one", "HOOK": "sign-two"}[n], true
+			return map[string]string{"TOKEN": "secret-one", "HOOK": "sign-two"}[n], true
 		})
 	want := `north  ~ connections[erp].settings.url: "https://erp.example.com" → "https://books.example.com"
 north  ~ connections[shop].webhook_secrets`

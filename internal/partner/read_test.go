@@ -111,7 +111,7 @@ func TestWhatAFileSaysIsNeitherDroppedNorAltered(t *testing.T) {
 }
 
 func TestWhatIsWholeIsReadAsItIsMeant(t *testing.T) {
-	vars := map[string]string{"TOKEN": "tk-0451-one", "HOOK": "sign-one", "RATE": "2.5", "ON": "true", "SERIES": "8.0", "SITE": "12", "NESTED": "a${NOPE}b${TOKEN}"}
+	vars := map[string]string{"TOKEN": "secret-one", "HOOK": "sign-one", "RATE": "2.5", "ON": "true", "SERIES": "8.0", "SITE": "12", "NESTED": "a${NOPE}b${TOKEN}"}
 	lookup := func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
 	for _, c := range []struct {
 		name, file string
