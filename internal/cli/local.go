@@ -53,7 +53,8 @@ type LocalConnection struct {
 	SimulatorURL  string `json:"simulator_url"`
 }
 
-// LocalERP is the ERP's address and its administrator.
+// LocalERP is the ERP's address, where faults can be switched on, and its
+// administrator.
 type LocalERP struct {
 	URL      string `json:"url"`
 	Database string `json:"database"`
@@ -64,10 +65,10 @@ type LocalERP struct {
 func localOf(d *demo.Demo, now time.Time) Local {
 	l := Local{PID: os.Getpid(), StartedAt: now.UTC(), APIURL: d.APIURL, AWSEndpoint: d.AWS.Endpoint, Account: d.AWS.Account,
 		Region: d.AWS.Region, Stack: demo.StackName, Outputs: d.Outputs, Partner: "demo", Variables: d.Variables,
-		ERP: LocalERP{d.ERP.URL, d.ERP.Database, d.ERP.User, d.ERP.Password}}
+		ERP: LocalERP{d.ERPURL, d.ERP.Database, d.ERP.User, d.ERP.Password}}
 	r := LocalRetailer{Tenant: d.Tenant.String()}
 	for _, c := range d.Retailer.Connections {
-		lc := LocalConnection{ID: c.ID, Connector: c.Connector, SimulatorURL: map[string]string{demo.Shop: d.ShopURL, demo.Warehouse: d.StockURL}[c.ID]}
+		lc := LocalConnection{ID: c.ID, Connector: c.Connector, SimulatorURL: map[string]string{demo.Shop: d.ShopURL, demo.Warehouse: d.StockURL, demo.ERP: d.ERPURL}[c.ID]}
 		if c.Hook != "" {
 			lc.WebhookURL, lc.WebhookSecret = d.HookURL(c.ID), demo.WebhookSecret(c.ID)
 		}

@@ -102,7 +102,7 @@ func (c up) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	w := &watch{up: c, demo: d, say: say, began: began, setUp: time.Since(began), seen: map[string]string{}, placedAt: map[string]time.Time{}}
-	say.line(fmt.Sprintf("ready after %.1f s: API %s, AWS %s, ERP %s, storefront %s, warehouse %s", w.setUp.Seconds(), d.APIURL, d.AWS.Endpoint, d.ERP.URL, d.ShopURL, d.StockURL))
+	say.line(fmt.Sprintf("ready after %.1f s: API %s, AWS %s, ERP %s, storefront %s, warehouse %s", w.setUp.Seconds(), d.APIURL, d.AWS.Endpoint, d.ERPURL, d.ShopURL, d.StockURL))
 	return w.run(ctx, s)
 }
 

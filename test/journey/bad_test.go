@@ -128,3 +128,21 @@ func parked(t *testing.T, event string) document.Exception {
 		pause(t)
 	}
 }
+
+// The addresses are those that status tells and partners' variables hold.
+func TestFaultsAreListedWhereEachVendorIsReached(t *testing.T) {
+	for vendor, url := range map[string]string{"storefront": platform.ShopURL, "warehouse": platform.StockURL, "ERP": platform.ERPURL} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/_control/faults", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%s: HTTP %d", vendor, res.StatusCode)
+		}
+	}
+}

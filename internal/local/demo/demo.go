@@ -108,6 +108,7 @@ type Demo struct {
 	APIURL                      string
 	ShopURL                     string
 	StockURL                    string // the warehouse simulator's base URL
+	ERPURL                      string // the ERP's, behind the faults that befall it
 	// Variables are what ${NAME} of the demo partner's files stands for.
 	Variables map[string]string
 
@@ -261,11 +262,11 @@ func (d *Demo) configure(ctx context.Context, c Config) error {
 	if d.ERPGate, err = newGate(d.ERP.URL, c.Seed); err != nil {
 		return fmt.Errorf("reaching the ERP: %w", err)
 	}
-	d.ShopURL, d.StockURL = "http://"+shop.Addr().String(), "http://"+warehouse.Addr().String()
+	d.ShopURL, d.StockURL, d.ERPURL = "http://"+shop.Addr().String(), "http://"+warehouse.Addr().String(), "http://"+books.Addr().String()
 	d.Variables = map[string]string{
 		"SHOPIFY_URL": d.ShopURL, "SHOPIFY_ACCESS_TOKEN": shopToken, "SHOPIFY_WEBHOOK_SECRET": shopSecret,
 		"SHIPBOB_URL": d.StockURL, "SHIPBOB_ACCESS_TOKEN": warehouseToken, "SHIPBOB_WEBHOOK_SECRET": warehouseSecret,
-		"TRYTON_URL": "http://" + books.Addr().String(), "TRYTON_DATABASE": d.ERP.Database, "TRYTON_SERIES": cmp.Or(c.ERPSeries, erp.DefaultSeries), "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
+		"TRYTON_URL": d.ERPURL, "TRYTON_DATABASE": d.ERP.Database, "TRYTON_SERIES": cmp.Or(c.ERPSeries, erp.DefaultSeries), "TRYTON_USER": d.ERP.User, "TRYTON_PASSWORD": d.ERP.Password,
 	}
 	path := filepath.Join(c.Root, "infra", "partners", "demo")
 	if c.Apply != nil {
